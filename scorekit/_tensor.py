@@ -1,0 +1,30 @@
+"""The only two broadcasting idioms of scorekit, for states of shape (B, *E): one batch axis B (the chains), an event
+E of any rank >= 1."""
+
+from torch import Tensor
+
+
+def expand(value: Tensor, like: Tensor) -> Tensor:
+    """Give `value` the trailing axes that let it broadcast against `like`.
+
+    Args:
+        value: () for one number, (B,) for one number per chain, or (B, *E) for one per coordinate.
+        like: a state of shape (B, *E).
+
+    Returns:
+        `value` in the dtype and on the device of `like`, with shape (), (B, 1, ..., 1) or (B, *E).
+    """
+    value = value.to(dtype=like.dtype, device=like.device)
+    if value.ndim in (0, like.ndim):
+        return value
+    if value.ndim != 1:
+        raise ValueError(
+            f"cannot broadcast a value of shape {tuple(value.shape)} against a state of shape "
+            f"{tuple(like.shape)}: expected (), (B,) or the state's own shape"
+        )
+    return value.reshape(value.shape + (1,) * (like.ndim - 1))
+
+
+def sum_event(value: Tensor) -> Tensor:
+    """Sum (B, *E) over every event axis: (B,)."""
+    return value.flatten(1).sum(1)

@@ -1,0 +1,214 @@
+r"""Score models: the parametrisations of s(x, sigma) by a network f, and target families made of a function.
+
+    DirectScore     s(x, sigma) = f(x, sigma)               NCSN (Song and Ermon, arXiv 1907.05600)
+    ScaledScore     s(x, sigma) = f(x, sigma) / sigma       NCSNv2, technique 3 (arXiv 2006.09011); sigma > 0
+    RoundToLevels   s(x, sigma) = s(x, sigma_i)             sigma_i the nearest level the model was made for
+
+A network is an `nn.Module` called as f(x, sigma), or f(x, sigma, condition), with sigma (B,) and never an index. A
+network that is valid at a table of levels only keeps it in a buffer `noise_levels` (L,); for a network that does
+not, name its schedule to the wrapper.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from scorekit.base import Generator, NoiseSchedule, ScoreModel, Target, TargetFamily, expand
+
+
+class NetworkScore(ScoreModel):
+    """A score model around one network: the checks at its boundary, and the levels at which it is valid.
+
+    Args:
+        net: f(x, sigma[, condition]), (B, *E), (B,) -> (B, *E).
+        noise: the schedule with the only levels that f knows; None if f knows every sigma or keeps its own table.
+    """
+
+    def __init__(self, net: nn.Module, noise: NoiseSchedule | None = None):
+        super().__init__()
+        self.net, self.noise = net, noise
+
+    @abstractmethod
+    def parametrise(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+        """The score from the network's output."""
+
+    @final
+    def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The score (B, *E) at x (B, *E) and sigma (B,), in the dtype of x whatever autocast did inside the network.
+
+        Raises:
+            ValueError: if x has no event axis, sigma is not one number per example, or the network changes the shape.
+        """
+        if x.ndim < 2 or sigma.shape != x.shape[:1]:
+            raise ValueError(
+                f"a score model takes x of shape (B, *E) and sigma of shape (B,); got {tuple(x.shape)} and "
+                f"{tuple(sigma.shape)}"
+            )
+        output = self.net(x, sigma) if condition is None else self.net(x, sigma, condition)
+        if output.shape != x.shape:
+            raise ValueError(
+                f"{type(self.net).__name__} maps x of shape {tuple(x.shape)} to {tuple(output.shape)}: a score has the "
+                "shape of x"
+            )
+        return self.parametrise(output.to(x.dtype), x, sigma)
+
+    @property
+    def noise_levels(self) -> Tensor | None:
+        """The levels of `noise`, else the network's buffer `noise_levels`, else None."""
+        if self.noise is not None:
+            return self.noise.levels()
+        return dict(self.net.named_buffers(recurse=False)).get("noise_levels")
+
+
+@final
+class DirectScore(NetworkScore):
+    """s(x, sigma) = f(x, sigma): the network gives the score itself (NCSN).
+
+    Args:
+        net: the network f.
+        noise: see `NetworkScore`.
+    """
+
+    def parametrise(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+        """The output as it is."""
+        return output
+
+
+@final
+class ScaledScore(NetworkScore):
+    """s(x, sigma) = f(x, sigma) / sigma: the network gives minus the predicted noise, of norm about sqrt(d) at every
+    level (NCSNv2).
+
+    Args:
+        net: the network f.
+        noise: see `NetworkScore`.
+        min_sigma: the smallest level at which the score may be asked for, > 0: the quotient has no limit at 0.
+
+    Raises:
+        ValueError: unless 0 < min_sigma < inf.
+    """
+
+    def __init__(self, net: nn.Module, noise: NoiseSchedule | None = None, min_sigma: float = 1e-5):
+        super().__init__(net, noise)
+        if not 0 < min_sigma < math.inf:
+            raise ValueError(f"ScaledScore(min_sigma={min_sigma}): the score f / sigma needs 0 < min_sigma < inf")
+        self._min_sigma = min_sigma
+
+    @property
+    def min_sigma(self) -> float:
+        """The smallest level at which the score may be asked for."""
+        return self._min_sigma
+
+    def parametrise(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+        """The output over sigma."""
+        return output / expand(sigma, x)
+
+
+@final
+class RoundToLevels(ScoreModel):
+    """A model that knows a table of levels, asked at any sigma >= 0: it answers with the score of the nearest one in
+    log sigma.
+
+    Args:
+        model: the score model; its `noise_levels` are the table.
+
+    Raises:
+        ValueError: if the model has no table.
+    """
+
+    def __init__(self, model: ScoreModel):
+        super().__init__()
+        if model.noise_levels is None:
+            raise ValueError(
+                f"RoundToLevels({type(model).__name__}): the model is valid at every sigma: nothing to round to"
+            )
+        self.model = model
+        if model.moments is not None:
+            self.set_moments(*model.moments)
+        self.register_buffer("_boundaries", _midpoints(model.noise_levels), persistent=False)
+        self.register_buffer("_ascending", model.noise_levels.double().flip(0), persistent=False)
+
+    def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The model's score at the level nearest to each sigma (B,)."""
+        nearest = torch.bucketize(sigma.to(self._boundaries.dtype), self._boundaries)
+        return self.model(x, self._ascending[nearest].to(sigma.dtype), condition)
+
+    @property
+    def inference_mode(self) -> bool:
+        """As the model's."""
+        return self.model.inference_mode
+
+
+def _midpoints(levels: Tensor) -> Tensor:
+    """The geometric means of neighbouring levels, ascending: (L - 1,)."""
+    ascending = levels.double().flip(0)
+    return (ascending[1:] * ascending[:-1]).sqrt()
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class ScoreFunction(TargetFamily):
+    """A family given by a function (x, sigma) -> grad log p_sigma(x); see `from_score`."""
+
+    function: Callable[[Tensor, float], Tensor]
+    lowest: float = 0.0
+    data_moments: tuple[Tensor, Tensor] | None = None
+
+    def at(self, sigma: float, *, like: Tensor | None = None, generator: Generator = None) -> Target:
+        """The target with the function's score at one level."""
+        return Target(lambda x: self._checked(self.function(x, sigma), x))
+
+    @property
+    def min_sigma(self) -> float:
+        """The smallest sigma at which the function is valid."""
+        return self.lowest
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor] | None:
+        """(mean, std) of the clean data, if they were given."""
+        return self.data_moments
+
+    def _checked(self, score: Tensor, x: Tensor) -> Tensor:
+        if score.shape != x.shape:
+            raise ValueError(
+                f"the score function maps x of shape {tuple(x.shape)} to {tuple(score.shape)}: a score has the shape "
+                "of x (a log density, (B,), belongs to another constructor)"
+            )
+        return score
+
+    def __repr__(self) -> str:
+        return f"from_score({self.function!r})"
+
+
+def from_score(
+    function: Callable[[Tensor, float], Tensor],
+    *,
+    min_sigma: float = 0.0,
+    moments: tuple[Tensor, Tensor] | tuple[float, float] | None = None,
+) -> ScoreFunction:
+    """A target family from someone else's score.
+
+    Args:
+        function: (x, sigma) -> grad log p_sigma(x), with x (B, *E) and sigma one Python float; it may use autograd
+            inside.
+        min_sigma: the smallest sigma at which it is valid.
+        moments: (mean, std) of the clean data, numbers or tensors broadcastable to E: what the matched start needs.
+
+    Returns:
+        A family that every sampler takes.
+
+    Raises:
+        TypeError: if `function` cannot be called.
+        ValueError: if min_sigma is negative; when sampling, if the function changes the shape of x.
+    """
+    if not callable(function):
+        raise TypeError(f"from_score({function!r}): expected a function (x, sigma) -> score")
+    if not 0 <= min_sigma < math.inf:
+        raise ValueError(f"from_score(min_sigma={min_sigma}): expected 0 <= min_sigma < inf")
+    pair = None if moments is None else (torch.as_tensor(moments[0]), torch.as_tensor(moments[1]))
+    return ScoreFunction(function, min_sigma, pair)
