@@ -1,0 +1,1 @@
+"""Readers, download, transforms and sources."""
