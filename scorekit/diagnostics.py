@@ -8,12 +8,13 @@ is then the same at every level, because |s| goes as 1 / sigma (Song and Ermon, 
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple, final
 
+import torch
 from torch import Tensor
 
-from scorekit.base import Generator, Point, StepSize, Target, TargetFamily, WrappedFamily, sum_event
+from scorekit.base import Generator, Point, StepSize, Target, TargetFamily, TensorFunction, WrappedFamily, sum_event
+from scorekit.target import identity
 
 
 class LevelRecord(NamedTuple):
@@ -29,48 +30,68 @@ class LevelRecord(NamedTuple):
 class _Seen(NamedTuple):
     calls: int
     norm: Tensor  # the sum over calls of the mean over chains of |s|; it stays on the chains' device
-    point: Point  # the first chain, at the last call
+    point: Point  # the first chain, at the first call
 
 
 @final
-class RecordScores(WrappedFamily):
-    """A family that remembers, for each noise level, how often its score was evaluated and how large it was.
+class RecordRun(WrappedFamily):
+    """A family that remembers how it was sampled. Give it to a sampler in the place of the family it wraps.
 
-    Give it to a sampler in the place of the family it wraps; the chains are the same.
+    The chains are the same, and no evaluation is added: it sees the states at which the sampler asks for the score.
 
     Args:
         family: the family to watch.
+        chains: how many chains' states to keep.
+        every: keep the states of one evaluation in so many.
+
+    Raises:
+        ValueError: if chains < 0 or every < 1.
     """
 
-    def __init__(self, family: TargetFamily):
-        self._family = family
+    def __init__(self, family: TargetFamily, *, chains: int = 0, every: int = 1):
+        if chains < 0 or every < 1:
+            raise ValueError(f"RecordRun(chains={chains}, every={every}): expected chains >= 0 and every >= 1")
+        self._family, self._chains, self._every = family, chains, every
         self._seen: dict[float, _Seen] = {}
+        self._states: list[Tensor] = []
+        self._evaluations, self._sigma = 0, math.inf
 
     @property
     def family(self) -> TargetFamily:
         """The family being watched."""
         return self._family
 
+    @property
+    def states(self) -> Tensor:
+        """The states kept in the first run (T, chains, *E), the initial one first, the last update not among them."""
+        return torch.stack(self._states) if self._states else torch.empty(0)
+
     def at(self, sigma: float, *, like: Tensor | None = None, generator: Generator = None) -> Target:
         """The family's target, watched."""
+        if sigma > self._sigma:  # a second run begins: the states of the first are enough
+            self._chains = 0
+        self._sigma = sigma
         target = self._family.at(sigma, like=like, generator=generator)
         return Target(self._watched(target.score, sigma), target.log_prob, None, target.project)
 
-    def _watched(self, score: Callable[[Tensor], Tensor], sigma: float) -> Callable[[Tensor], Tensor]:
+    def _watched(self, score: TensorFunction, sigma: float) -> TensorFunction:
         def evaluate(x: Tensor) -> Tensor:
             value = score(x)
-            norm = sum_event(value.double().square()).sqrt().mean()
-            before = self._seen.get(sigma)
-            one = Point(Target(score), x[:1], score=value[:1])
-            self._seen[sigma] = (
-                _Seen(1, norm, one) if before is None else _Seen(before.calls + 1, before.norm + norm, one)
-            )
+            self._remember(x, value, sigma)
             return value
 
         return evaluate
 
-    def report(self, step_size: StepSize) -> list[LevelRecord]:
-        """The record of each level visited, in the order of the visits.
+    def _remember(self, x: Tensor, score: Tensor, sigma: float) -> None:
+        norm = sum_event(score.double().square()).sqrt().mean()
+        before = self._seen.get(sigma, _Seen(0, torch.zeros_like(norm), Point(Target(identity), x[:1])))
+        self._seen[sigma] = before._replace(calls=before.calls + 1, norm=before.norm + norm)
+        if self._chains and self._evaluations % self._every == 0:
+            self._states.append(x[: self._chains].cpu())
+        self._evaluations += 1
+
+    def levels(self, step_size: StepSize) -> list[LevelRecord]:
+        """The record of each level visited, in the order of the visits, over all runs.
 
         Args:
             step_size: the sampler's rule; h is its mean over the event where it is not one number.

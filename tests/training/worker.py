@@ -1,0 +1,63 @@
+"""A training script for two processes: `torchrun --nproc-per-node 2 -m tests.training.worker OUT`.
+
+It reports the gradient of the first batch, sets out to train 14 steps, and is stopped: rank 1 sends itself SIGTERM in
+step 9.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from scorekit.checkpoint import CheckpointStore
+from scorekit.training import Training, TrainingConfig, choose_runtime, train
+from tests.training.runs import config, digest_of, examples, objective
+
+DOUBLE = torch.float64
+
+
+def settings(num_steps: int, accumulate: int = 1) -> TrainingConfig:
+    return config(
+        num_steps=num_steps, accumulate=accumulate, decay="constant", validate_every=4, log_every=1, checkpoint_every=5
+    )
+
+
+def first_gradient(accumulate: int = 1) -> torch.Tensor:
+    run, numbers = objective(dtype=DOUBLE), settings(14, accumulate)
+    training = Training(run, examples(dtype=DOUBLE), numbers, runtime=choose_runtime(numbers, run))
+    training._gradient(1)
+    return torch.cat([weight.grad.flatten() for weight in run.model.parameters()])
+
+
+def main(out: Path) -> None:
+    rank, writes = int(os.environ["RANK"]), []
+    gradient = first_gradient(accumulate=2)
+    write, gradient_of = CheckpointStore.write, Training._gradient
+
+    def counted(self, *args, **kwargs):
+        writes.append(args[0])
+        return write(self, *args, **kwargs)
+
+    def interrupted(self, step):
+        if step == 9 and rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return gradient_of(self, step)
+
+    CheckpointStore.write, Training._gradient = counted, interrupted
+    outcome = train(objective(dtype=DOUBLE), examples(dtype=DOUBLE), settings(14, 2), out=out, held_out=examples(7))
+    report = {
+        "gradient": gradient.tolist(),
+        "writes": writes,
+        "step": outcome.step,
+        "main": outcome.is_main,
+        "weights": digest_of(outcome.model.state_dict().values()),
+    }
+    (out / f"rank-{rank}.json").write_text(json.dumps(report))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]))
