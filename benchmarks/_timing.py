@@ -19,7 +19,11 @@ def machine() -> str:
 
 
 def paired_ratio(
-    first: Callable[[], object], second: Callable[[], object], *, rounds: int = 9
+    first: Callable[[], object],
+    second: Callable[[], object],
+    *,
+    rounds: int = 9,
+    clock: Callable[[], float] = time.process_time,
 ) -> tuple[float, float, float]:
     """Median CPU seconds of `first` and `second`, and the median of first / second, over alternating rounds after a
     warm-up.
@@ -30,13 +34,13 @@ def paired_ratio(
     pairs = []
     for number in range(rounds):
         order = (first, second) if number % 2 == 0 else (second, first)
-        seconds = {work: _cpu_seconds(work) for work in order}
+        seconds = {work: _seconds(work, clock) for work in order}
         pairs.append((seconds[first], seconds[second]))
     a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
     return a, b, statistics.median(one / other for one, other in pairs)
 
 
-def _cpu_seconds(work: Callable[[], object]) -> float:
-    start = time.process_time()
+def _seconds(work: Callable[[], object], clock: Callable[[], float]) -> float:
+    start = clock()
     work()
-    return time.process_time() - start
+    return clock() - start

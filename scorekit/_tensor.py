@@ -13,11 +13,14 @@ def expand(value: Tensor, like: Tensor) -> Tensor:
 
     Returns:
         `value` in the dtype and on the device of `like`, with shape (), (B, 1, ..., 1) or (B, *E).
+
+    Raises:
+        ValueError: if `value` has another shape; one that merely broadcasts is another shape.
     """
     value = value.to(dtype=like.dtype, device=like.device)
-    if value.ndim in (0, like.ndim):
+    if value.ndim == 0 or value.shape == like.shape:
         return value
-    if value.ndim != 1:
+    if value.shape != like.shape[:1]:
         raise ValueError(
             f"cannot broadcast a value of shape {tuple(value.shape)} against a state of shape "
             f"{tuple(like.shape)}: expected (), (B,) or the state's own shape"

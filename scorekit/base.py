@@ -174,7 +174,8 @@ class TargetFamily(ABC):
         """The target at one noise level. It never evaluates the network.
 
         Args:
-            sigma: the noise level, one Python float.
+            sigma: the noise level, one Python float. Every family answers at 0, even below `min_sigma`: a sampler asks
+                the target there for its projection, never for its score.
             like: the chains' x (B, *E), for families that draw something for each chain.
             generator: where those draws come from.
         """
@@ -398,7 +399,11 @@ class Kernel(ABC, Generic[StateT]):
     def step(
         self, point: Point, state: StateT, step_size: Tensor, *, generator: Generator = None
     ) -> tuple[StateT, Info | None]:
-        """One step from `point`, the state's own point. Info is None where nothing is decided."""
+        """One step from `point`. Info is None where nothing is decided.
+
+        The point is the state's own, except where a family is asked again before every step: then it is the state's x
+        under the new target, and what the state carries of score and log density is out of date. Read `point`.
+        """
 
     @final
     def point(self, target: Target, state: StateT) -> Point:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scorekit.base import Generator, Target, TargetFamily, fork, normal, uniform
+from scorekit.base import Generator, Target, TargetFamily, normal, uniform
 
 Numbers: TypeAlias = float | Sequence["Numbers"]
 
@@ -71,8 +71,9 @@ class Gaussian(Density):
         covariance: one number (isotropic), n numbers (the variances, in the order of the flattened event), or n x n.
 
     Raises:
-        ValueError: if the shapes do not agree, or the covariance is not symmetric positive semi-definite; when a
-            density or a score is asked for at sigma = 0 and the covariance is singular.
+        ValueError: if the shapes do not agree, a number is not finite, or the covariance is not symmetric positive
+            semi-definite; when a density or a score is asked for at sigma = 0 and the covariance is singular (an
+            eigenvalue of a matrix within 1e-12 of the largest counts as 0).
     """
 
     mean: Numbers
@@ -82,15 +83,18 @@ class Gaussian(Density):
         object.__setattr__(self, "mean", as_numbers(self.mean))
         object.__setattr__(self, "covariance", as_numbers(self.covariance))
         n, shape = self._mean.numel(), np.shape(self.covariance)
-        if self._mean.ndim < 1 or shape not in ((), (n,), (n, n)):
+        if self._mean.ndim < 1 or n < 1 or shape not in ((), (n,), (n, n)):
             raise ValueError(
                 f"Gaussian: mean of shape {tuple(self._mean.shape)} and covariance of shape {shape}: expected a mean "
                 f"of rank 1 at least and a covariance of shape (), (n,) or (n, n), n = {n} being the size of the event"
             )
         covariance = np.asarray(self.covariance, dtype=np.float64)
-        if covariance.ndim == 2 and not np.allclose(covariance, covariance.T, rtol=1e-12, atol=0):
-            raise ValueError(f"Gaussian: the covariance is not symmetric: {self.covariance}")
-        if not (self._variances >= -1e-12 * self._variances.abs().max()).all():
+        if not (self._mean.isfinite().all() and np.isfinite(covariance).all()):
+            raise ValueError("Gaussian: the mean or the covariance has a number that is not finite")
+        asymmetry = np.abs(covariance - covariance.T).max()
+        if asymmetry > 1e-12 * np.abs(covariance).max():
+            raise ValueError(f"Gaussian: the covariance is not symmetric: two mirrored entries differ by {asymmetry:g}")
+        if not (self._variances >= 0).all():
             raise ValueError(f"Gaussian: the covariance has the negative eigenvalue {self._variances.min().item():g}")
 
     @cached_property
@@ -103,7 +107,8 @@ class Gaussian(Density):
         covariance = torch.tensor(self.covariance, dtype=torch.float64)
         if covariance.ndim == 2:
             values, basis = torch.linalg.eigh(covariance)
-            return values, basis
+            rounding = 1e-12 * values.abs().max()
+            return torch.where(values.abs() <= rounding, 0.0, values), basis
         return covariance.expand(self._mean.numel()), None
 
     @property
@@ -120,7 +125,7 @@ class Gaussian(Density):
         """(mean, std), each of shape E."""
         variances, basis = self._spectrum
         marginal = variances if basis is None else (basis.square() * variances).sum(1)
-        return self._mean, marginal.clamp(min=0).sqrt().reshape(self.event_shape)
+        return self._mean, marginal.sqrt().reshape(self.event_shape)
 
     def log_prob(self, x: Tensor, sigma: float = 0.0) -> Tensor:
         """-1/2 sum over the axes of (z^2 / v + log 2 pi v), v = eigenvalue + sigma^2: (B,)."""
@@ -151,9 +156,10 @@ class Gaussian(Density):
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """mean + V sqrt(v) z: (num_samples, *E)."""
+        _check_sigma(self, sigma)
         z = normal(torch.empty(num_samples, self._mean.numel(), device=device, dtype=dtype), generator=generator)
         variances, basis = self._spectrum
-        scaled = (variances.to(z).clamp(min=0) + sigma**2).sqrt() * z
+        scaled = (variances.to(z) + sigma**2).sqrt() * z
         noise = scaled if basis is None else scaled @ basis.to(z).T
         return self._mean.to(z) + noise.reshape(num_samples, *self.event_shape)
 
@@ -169,8 +175,9 @@ class GaussianMixture(Density):
         stds: one number for all components, or K numbers, >= 0.
 
     Raises:
-        ValueError: if the shapes do not agree, a weight is not positive, the weights do not sum to 1 (to 1e-6), or
-            an std is negative; when a density or a score is asked for at sigma = 0 and a component is a point mass.
+        ValueError: if the shapes do not agree, a mean is not finite, a weight is not positive, the weights do not sum
+            to 1 (to 1e-6), or an std is negative; when a density or a score is asked for at sigma = 0 and a component
+            is a point mass.
     """
 
     means: Numbers
@@ -185,10 +192,12 @@ class GaussianMixture(Density):
                 f"GaussianMixture: means of shape {tuple(self._means.shape)}: expected (K, *E), K "
                 "components of rank 1 at least"
             )
+        if not self._means.isfinite().all():
+            raise ValueError("GaussianMixture: the means have a number that is not finite")
         count = len(self._means)
         if self.weights is not None:
             object.__setattr__(self, "weights", as_numbers(self.weights))
-            if np.shape(self.weights) != (count,) or min(self.weights) <= 0 or abs(sum(self.weights) - 1) > 1e-6:
+            if np.shape(self.weights) != (count,) or not (min(self.weights) > 0 and abs(sum(self.weights) - 1) <= 1e-6):
                 raise ValueError(
                     f"GaussianMixture: weights {self.weights}: expected {count} positive numbers that sum to 1"
                 )
@@ -205,7 +214,7 @@ class GaussianMixture(Density):
         return (
             torch.full((count,), 1 / count, dtype=torch.float64)
             if self.weights is None
-            else torch.tensor(self.weights).double()
+            else torch.tensor(self.weights, dtype=torch.float64)
         )
 
     @cached_property
@@ -255,16 +264,17 @@ class GaussianMixture(Density):
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """A component by its weight, then Gaussian noise around its mean: (num_samples, *E)."""
+        _check_sigma(self, sigma)
         like = torch.empty(num_samples, *self.event_shape, device=device, dtype=dtype)
-        unit = uniform(like.new_empty(num_samples, dtype=torch.float64), generator=fork(generator, "component"))
+        unit = uniform(like.new_empty(num_samples, dtype=torch.float64), generator=generator)
         component = torch.bucketize(unit, self._weights.cumsum(0)[:-1].to(unit), right=True)
         std = (self._stds.square() + sigma**2).sqrt().to(like)[component].reshape(-1, *(1 for _ in self.event_shape))
-        return self._means.to(like)[component] + std * normal(like, generator=fork(generator, "noise"))
+        return self._means.to(like)[component] + std * normal(like, generator=generator)
 
 
 def as_numbers(value: Numbers | Tensor | np.ndarray) -> Numbers:
     """Nested tuples of Python floats: what a frozen dataclass compares, prints and writes to JSON."""
-    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value, dtype=np.float64)
+    array = value.detach().cpu().double().numpy() if isinstance(value, Tensor) else np.asarray(value, dtype=np.float64)
     return _nested(array.astype(np.float64).tolist())
 
 
@@ -279,8 +289,14 @@ def _check_event(density: Density, x: Tensor) -> None:
         )
 
 
+def _check_sigma(density: Density, sigma: float) -> None:
+    if not 0 <= sigma < math.inf:
+        raise ValueError(f"{type(density).__name__} at sigma = {sigma}: expected 0 <= sigma < inf")
+
+
 def _positive(density: Density, variances: Tensor, sigma: float) -> Tensor:
     """The variances, of which none may be 0 (a host check, skipped where sigma > 0 settles it)."""
+    _check_sigma(density, sigma)
     if sigma == 0 and not (variances > 0).all():
         raise ValueError(
             f"this {type(density).__name__} is singular: it has no density at sigma = 0, only at sigma > 0"

@@ -130,8 +130,9 @@ class RoundToLevels(ScoreModel):
         self.model = model
         if model.moments is not None:
             self.set_moments(*model.moments)
-        self.register_buffer("_boundaries", _midpoints(model.noise_levels), persistent=False)
-        self.register_buffer("_ascending", model.noise_levels.double().flip(0), persistent=False)
+        ascending = model.noise_levels.to(device=model.device, dtype=torch.float64).sort().values
+        self.register_buffer("_boundaries", (ascending[1:] * ascending[:-1]).sqrt(), persistent=False)
+        self.register_buffer("_ascending", ascending, persistent=False)
 
     def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         """The model's score at the level nearest to each sigma (B,)."""
@@ -142,12 +143,6 @@ class RoundToLevels(ScoreModel):
     def inference_mode(self) -> bool:
         """As the model's."""
         return self.model.inference_mode
-
-
-def _midpoints(levels: Tensor) -> Tensor:
-    """The geometric means of neighbouring levels, ascending: (L - 1,)."""
-    ascending = levels.double().flip(0)
-    return (ascending[1:] * ascending[:-1]).sqrt()
 
 
 @final
@@ -179,6 +174,11 @@ class ScoreFunction(TargetFamily):
                 f"the score function maps x of shape {tuple(x.shape)} to {tuple(score.shape)}: a score has the shape "
                 "of x (a log density, (B,), belongs to another constructor)"
             )
+        if score.dtype != x.dtype:
+            raise ValueError(
+                f"the score function maps x of type {x.dtype} to {score.dtype}: a score has the type of x, or the "
+                "chains would change theirs"
+            )
         return score
 
     def __repr__(self) -> str:
@@ -194,8 +194,8 @@ def from_score(
     """A target family from someone else's score.
 
     Args:
-        function: (x, sigma) -> grad log p_sigma(x), with x (B, *E) and sigma one Python float; it may use autograd
-            inside.
+        function: (x, sigma) -> grad log p_sigma(x), with x (B, *E) and sigma one Python float. It is called
+            with autograd off; a function that differentiates does so under `torch.enable_grad()`, or by `torch.func`.
         min_sigma: the smallest sigma at which it is valid.
         moments: (mean, std) of the clean data, numbers or tensors broadcastable to E: what the matched start needs.
 
@@ -204,11 +204,14 @@ def from_score(
 
     Raises:
         TypeError: if `function` cannot be called.
-        ValueError: if min_sigma is negative; when sampling, if the function changes the shape of x.
+        ValueError: if min_sigma is negative, or a moment not finite, or std < 0; when sampling, if the function
+            changes the shape or the type of x.
     """
     if not callable(function):
         raise TypeError(f"from_score({function!r}): expected a function (x, sigma) -> score")
     if not 0 <= min_sigma < math.inf:
         raise ValueError(f"from_score(min_sigma={min_sigma}): expected 0 <= min_sigma < inf")
     pair = None if moments is None else (torch.as_tensor(moments[0]), torch.as_tensor(moments[1]))
+    if pair is not None and not (pair[0].isfinite().all() and pair[1].isfinite().all() and (pair[1] >= 0).all()):
+        raise ValueError(f"from_score(moments={moments}): expected finite values and std >= 0")
     return ScoreFunction(function, min_sigma, pair)

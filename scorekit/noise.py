@@ -36,8 +36,10 @@ class Geometric(NoiseSchedule):
     def __post_init__(self):
         if not 0 < self.sigma_min < self.sigma_max < math.inf:
             raise ValueError(f"{self}: a geometric schedule needs 0 < sigma_min < sigma_max < inf")
-        if self.num_levels < 2:
-            raise ValueError(f"{self}: a geometric schedule needs num_levels >= 2; for one level use SingleLevel")
+        if not isinstance(self.num_levels, int) or self.num_levels < 2:
+            raise ValueError(
+                f"{self}: a geometric schedule needs an integer num_levels >= 2; for one level use SingleLevel"
+            )
 
     def levels(self) -> Tensor:
         """sigma_max (sigma_min / sigma_max)^(i / (L - 1)), i = 0..L-1, with both ends exact: (L,)."""

@@ -61,21 +61,39 @@ class Objective(nn.Module):
                 f"{estimator} regresses on the noise and needs sigma > 0; {noise} goes down to {levels[-1]:g}"
             )
         self._weigh = _resolve(weight, num_levels=len(levels))
-        for sigma, value in zip(levels.tolist(), self._weigh(levels).tolist(), strict=True):
+        weights = torch.as_tensor(self._weigh(levels))
+        if weights.shape != levels.shape:
+            raise ValueError(
+                f"weight {weight!r} maps sigma of shape {tuple(levels.shape)} to {tuple(weights.shape)}: expected a "
+                "function (B,) -> (B,)"
+            )
+        for sigma, value in zip(levels.tolist(), weights.tolist(), strict=True):
             if not 0 < value < math.inf:
                 raise ValueError(
                     f"weight {weight!r} is {value:g} at the level sigma = {sigma:g}: expected a finite weight > 0"
                 )
 
     def forward(self, x: Tensor, condition: Tensor | None = None, *, generator: Generator = None) -> Loss:
-        """Draw sigma and eps for each example of x (B, *E), and average the weighted estimates."""
+        """Draw sigma and eps for each example of x (B, *E), and average the weighted estimates.
+
+        It draws from forks of `generator`: with one `PerChain`, two calls draw the same. Fork it for each step.
+        """
         sigma = self.noise.sample(x, generator=fork(generator, "sigma"))
         return self.loss_at(x, sigma, condition, generator=generator)
 
     def loss_at(
         self, x: Tensor, sigma: Tensor, condition: Tensor | None = None, *, generator: Generator = None
     ) -> Loss:
-        """The same at given levels sigma (B,): the loss of each level on held-out data."""
+        """The same at given levels sigma (B,): the loss of each level on held-out data.
+
+        Raises:
+            ValueError: if x is not a floating-point (B, *E), or sigma is not one number for each example.
+        """
+        if x.ndim < 2 or not x.is_floating_point() or sigma.shape != x.shape[:1]:
+            raise ValueError(
+                f"an objective takes a floating-point x (B, *E) and sigma (B,); got {tuple(x.shape)} of {x.dtype} and "
+                f"{tuple(sigma.shape)}"
+            )
         eps = normal(x, generator=fork(generator, "eps"))
         noisy = x + expand(sigma, x) * eps
         estimate = self.estimator(

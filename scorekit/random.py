@@ -59,10 +59,13 @@ class PerChain:
         first: the number of the chain in row 0; row i draws the stream of chain `first + i`.
 
     Raises:
+        TypeError: if `seed` or `first` is not an integer.
         ValueError: if `seed` or `first` is out of range.
     """
 
     def __init__(self, seed: int, *, first: int = 0):
+        if not isinstance(seed, int) or not isinstance(first, int):
+            raise TypeError(f"PerChain(seed={seed!r}, first={first!r}): expected integers")
         if not 0 <= seed < 2**63:
             raise ValueError(f"PerChain(seed={seed}): the seed must lie in [0, 2^63)")
         if not 0 <= first < 2**32:
@@ -100,7 +103,7 @@ class PerChain:
 
     def uniform(self, like: Tensor) -> Tensor:
         """Uniform on [0, 1), shaped like `like` (B, *E)."""
-        count = like[0].numel() if like.ndim > 1 else 1
+        count = like.shape[1:].numel()
         high, low = self.bits(like.shape[0], count, like.device)
         if like.dtype == torch.float64:
             unit = (((high << 21) | (low >> 11)).to(torch.float64)) * 2.0**-53
@@ -111,7 +114,7 @@ class PerChain:
 
     def normal(self, like: Tensor) -> Tensor:
         """Standard normal, shaped like `like` (B, *E)."""
-        count = like[0].numel() if like.ndim > 1 else 1
+        count = like.shape[1:].numel()
         high, low = self.bits(like.shape[0], (count + 1) // 2, like.device)
         work = torch.float64 if like.dtype == torch.float64 else torch.float32
         radius = (((high >> 1).to(work) + 0.5) * 2.0**-31).log_().mul_(-2).clamp_(min=0).sqrt_()

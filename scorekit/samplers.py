@@ -27,6 +27,7 @@ from scorekit.base import (
     Start,
     Step,
     StepSize,
+    Target,
     TargetFamily,
     Transition,
     fork,
@@ -37,6 +38,7 @@ from scorekit.noise import SingleLevel
 from scorekit.proposals import Langevin
 from scorekit.starts import Matched
 from scorekit.step_sizes import Constant, SigmaSquared
+from scorekit.target import identity
 from scorekit.transitions import Stay
 
 
@@ -67,8 +69,8 @@ class AnnealedMCMC(Sampler):
     final: Transition = Stay()
 
     def __post_init__(self):
-        if self.steps_per_level < 0:
-            raise ValueError(f"AnnealedMCMC(steps_per_level={self.steps_per_level}): expected 0 or more steps")
+        if not isinstance(self.steps_per_level, int) or self.steps_per_level < 0:
+            raise ValueError(f"AnnealedMCMC(steps_per_level={self.steps_per_level}): expected an integer >= 0")
         if self.transition.only_final:
             raise ValueError(
                 f"AnnealedMCMC(transition={self.transition}): it moves to sigma = 0 only; use it as final="
@@ -94,10 +96,7 @@ class AnnealedMCMC(Sampler):
         Raises:
             ValueError: if the shape has no event axis or no chain.
         """
-        if len(shape) < 2 or min(shape) < 1:
-            raise ValueError(
-                f"shape {tuple(shape)}: expected (B, *E), a number of chains and at least one event axis, all >= 1"
-            )
+        _check_shape(shape)
         if family is not None:
             device, dtype = device or family.device, dtype or family.dtype
         like = torch.empty(tuple(shape), device=device, dtype=dtype)
@@ -118,7 +117,7 @@ class AnnealedMCMC(Sampler):
         levels = self.noise.levels()
         family.require(levels)
         if self.steps_per_level and not self.step_size.uses_point:
-            self._step_sizes(levels, family.at(levels[0].item(), like=x).point(x))
+            self._step_sizes(levels, Point(Target(identity), x))  # the family is not asked: `at` may draw
         return self._run(family, x, levels.tolist(), generator)
 
     def _step_sizes(self, levels: Tensor, point: Point) -> None:
@@ -142,9 +141,10 @@ class AnnealedMCMC(Sampler):
                     x, carry = self.transition.move(
                         family, point, target, *ends, carry, generator=fork(here, "transition")
                     )
-                if x is not point.x:
-                    yield Step(x, sigma, None, "transition")
+                moved = x is not point.x
                 point = target.point(x)
+                if moved:
+                    yield Step(point.x, sigma, None, "transition")
             with torch.no_grad():
                 state = self.kernel.init(point, generator=fork(here, "init"))
             h = self._hoisted(sigma, point)
@@ -255,10 +255,11 @@ def sample(
     Raises:
         ValueError: from `sampler.initial` and `sampler.steps`; if batch_size < 1.
     """
+    _check_shape(shape)
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"sample(batch_size={batch_size}): expected at least one chain at once")
     size = batch_size or shape[0]
-    chunks = [(first, min(size, shape[0] - first)) for first in range(0, shape[0], size)] or [(0, 0)]
+    chunks = [(first, min(size, shape[0] - first)) for first in range(0, shape[0], size)]
     parts = []
     with family.evaluating(), _bar(len(chunks) * sampler.num_updates(), progress) as advance, _no_autograd(family):
         for first, count in chunks:
@@ -269,6 +270,13 @@ def sample(
                 advance()
             parts.append(x)
     return torch.cat(parts)  # outside inference mode: an ordinary tensor
+
+
+def _check_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) < 2 or min(shape) < 1:
+        raise ValueError(
+            f"shape {tuple(shape)}: expected (B, *E), a number of chains and at least one event axis, all >= 1"
+        )
 
 
 def _no_autograd(family: TargetFamily) -> AbstractContextManager[None]:

@@ -15,7 +15,8 @@ class Matched(Start):
     """N(mean, sigma_1^2 + std^2), coordinate by coordinate: the moments of the data at the first noise level.
 
     Raises:
-        ValueError: when chains are drawn for a family that does not know its data's moments, or without a family.
+        ValueError: when chains are drawn without a family, or for one that does not know its data's moments or whose
+            moments are those of other events.
     """
 
     def draw(
@@ -31,7 +32,19 @@ class Matched(Start):
                 "moments (fit stores them with the model; from_score takes moments=)"
             )
         mean, std = (moment.to(like) for moment in family.moments)
+        for moment in (mean, std):
+            if not _broadcasts(moment.shape, like.shape[1:]):
+                raise ValueError(
+                    f"chains of shape {tuple(like.shape)} for a {type(family).__name__} whose moments have shape "
+                    f"{tuple(moment.shape)}: expected one that broadcasts to the event {tuple(like.shape[1:])}"
+                )
         return mean + (sigma**2 + std.square()).sqrt() * normal(like, generator=generator)
+
+
+def _broadcasts(shape: tuple[int, ...], event: tuple[int, ...]) -> bool:
+    """True if a value of this shape, broadcast against the event, has the event's shape."""
+    fits = all(size in (1, axis) for size, axis in zip(reversed(shape), reversed(event), strict=False))
+    return len(shape) <= len(event) and fits
 
 
 @final

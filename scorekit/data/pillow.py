@@ -35,13 +35,21 @@ def opened(path: Path) -> Generator["Image", None, None]:
         with Image.open(path, formats=_FORMATS) as image:
             if image.mode not in _GREY + _COLOUR:
                 raise mismatch(path, "8-bit grey or RGB", f"mode {image.mode}; convert the file first")
-            if getattr(image, "is_animated", False):  # an attribute of some formats only
+            if _is_animation(image):
                 raise mismatch(path, "one picture", "an animation")
             yield image
     except UnidentifiedImageError as error:
         raise mismatch(path, f"a picture ({', '.join(_FORMATS)})", "something else, or a damaged header") from error
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises for broken files
         raise mismatch(path, "an undamaged picture", str(error)) from error
+
+
+def _is_animation(image: "Image") -> bool:
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
 
 
 def channels(image: "Image") -> int:

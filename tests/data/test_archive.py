@@ -142,7 +142,11 @@ def test_flipped_bits(tmp_path, monkeypatch):
     assert outcomes_of_flipped_bits(tmp_path / "data.tar.gz")["silently wrong"] > 50
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive at all" * 100, gzip.compress(b"no archive inside" * 100)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no archive at all" * 100, gzip.compress(b"no archive inside" * 100)],
+    ids=["empty", "text", "compressed text"],
+)
 def test_something_else_is_refused(tmp_path, content):
     path = tmp_path / "data.tar.gz"
     path.write_bytes(content)

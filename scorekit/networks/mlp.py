@@ -1,0 +1,67 @@
+r"""A multilayer perceptron for toy densities, on events of any shape.
+
+The noise level enters as one more input, c = log(sigma^2 + sigma_0^2) / 2 with sigma_0 = 1e-3: the logarithm of
+sigma wherever that matters, and finite at sigma = 0, so that estimators that need no noise can train on clean data.
+"""
+
+import math
+from itertools import pairwise
+from typing import Literal, final
+
+import torch
+from torch import Tensor, nn
+
+_SIGMA_0 = 1e-3
+_ACTIVATIONS = {"softplus": nn.Softplus, "silu": nn.SiLU, "elu": nn.ELU, "tanh": nn.Tanh}
+
+
+@final
+class MLP(nn.Module):
+    """(x, sigma) -> `depth` hidden layers of `width` units -> the shape of x; valid at every sigma >= 0.
+
+    With `event_shape=(2,), conditional=False` it is the NCSN paper's toy network, 2 -> 128 -> 128 -> 2 with softplus.
+
+    Args:
+        event_shape: E, of rank 1 at least.
+        width: units in each hidden layer.
+        depth: hidden layers.
+        activation: "softplus", "silu", "elu" or "tanh".
+        conditional: whether sigma is an input; without it the network is one for a single level.
+
+    Raises:
+        ValueError: if a size is below 1, or the activation is unknown; when called, if x is not (B, *E).
+        TypeError: when called with a condition.
+    """
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        width: int = 128,
+        depth: int = 2,
+        activation: Literal["softplus", "silu", "elu", "tanh"] = "softplus",
+        conditional: bool = True,
+    ):
+        super().__init__()
+        event_shape = tuple(event_shape)
+        if not event_shape or min(*event_shape, width, depth) < 1:
+            raise ValueError(f"MLP(event_shape={event_shape}, width={width}, depth={depth}): every size must be >= 1")
+        if activation not in _ACTIVATIONS:
+            raise ValueError(f"MLP(activation={activation!r}): expected one of {', '.join(map(repr, _ACTIVATIONS))}")
+        self.event_shape, self.width, self.depth = event_shape, width, depth
+        self.activation, self.conditional = activation, conditional
+        size = math.prod(event_shape)
+        sizes = [size + conditional, *[width] * depth]
+        hidden = [part for ends in pairwise(sizes) for part in (nn.Linear(*ends), _ACTIVATIONS[activation]())]
+        self.layers = nn.Sequential(*hidden, nn.Linear(width, size))
+
+    def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        """(B, *E), (B,) -> (B, *E)."""
+        if condition is not None:
+            raise TypeError("MLP takes no condition: it models one density, not one for each condition")
+        if x.shape[1:] != self.event_shape:
+            raise ValueError(f"MLP: x of shape {tuple(x.shape)}, expected (B, {', '.join(map(str, self.event_shape))})")
+        inputs = x.flatten(1)
+        if self.conditional:
+            level = torch.log(sigma.square() + _SIGMA_0**2) / 2
+            inputs = torch.cat((inputs, level.to(x.dtype).unsqueeze(1)), dim=1)
+        return self.layers(inputs).reshape(x.shape)

@@ -1,0 +1,1 @@
+"""The tests of scorekit; unit tests mirror the package, `laws` holds what several of them share."""
