@@ -52,7 +52,7 @@ PRESETS = {
         width=16,
         grey_width=16,
         training=TrainingConfig(
-            num_steps=2400, batch_size=64, learning_rate=3e-3, warmup_steps=100, decay="cosine", ema_decay=0.999,
+            num_steps=2400, batch_size=64, learning_rate=3e-3, warmup_steps=100, decay="cosine", ema_decay=0.995,
             validate_every=400, checkpoint_every=400,
         ),
         noise=COARSE,
@@ -65,7 +65,7 @@ PRESETS = {
         width=16,
         grey_width=16,
         training=TrainingConfig(
-            num_steps=2000, batch_size=64, learning_rate=3e-3, warmup_steps=100, decay="cosine", ema_decay=0.999,
+            num_steps=3000, batch_size=64, learning_rate=3e-3, warmup_steps=100, decay="cosine", ema_decay=0.995,
             validate_every=400, checkpoint_every=200,
         ),
         noise=COARSE,

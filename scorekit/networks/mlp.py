@@ -29,7 +29,8 @@ class MLP(nn.Module):
         conditional: whether sigma is an input; without it the network is one for a single level.
 
     Raises:
-        ValueError: if a size is below 1, or the activation is unknown; when called, if x is not (B, *E).
+        ValueError: if a size is below 1, or the activation is unknown; when called, if x is not (B, *E) or sigma
+            not (B,).
         TypeError: when called with a condition.
     """
 
@@ -60,6 +61,8 @@ class MLP(nn.Module):
             raise TypeError("MLP takes no condition: it models one density, not one for each condition")
         if x.shape[1:] != self.event_shape:
             raise ValueError(f"MLP: x of shape {tuple(x.shape)}, expected (B, {', '.join(map(str, self.event_shape))})")
+        if sigma.shape != x.shape[:1]:
+            raise ValueError(f"MLP: sigma of shape {tuple(sigma.shape)}, expected (B,) = {tuple(x.shape[:1])}")
         inputs = x.flatten(1)
         if self.conditional:
             level = torch.log(sigma.square() + _SIGMA_0**2) / 2

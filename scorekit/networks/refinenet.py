@@ -139,7 +139,7 @@ class _ChainedPooling(nn.Module):
         self.norms = nn.ModuleList(ConditionalInstanceNorm(channels, num_levels) for _ in range(2))
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        x = path = F.elu(x)
+        x = path = F.elu_(x)  # nothing else needs this sum
         for norm, conv in _pairs(self.norms, self.convs):
             path = _step(path, level, norm, conv, LINEAR, pool=True)
             x = x + path
@@ -199,7 +199,7 @@ class RefineNet(nn.Module):
         centered: whether to map x to 2 x - 1 first, as the paper's networks do for data in [0, 1].
 
     Raises:
-        ValueError: if a size breaks these rules; when called, if x is not (B, *image_shape).
+        ValueError: if a size breaks these rules; when called, if x is not (B, *image_shape) or sigma not (B,).
         TypeError: when called with a condition.
     """
 
@@ -247,9 +247,12 @@ class RefineNet(nn.Module):
             raise ValueError(
                 f"RefineNet: x of shape {tuple(x.shape)}, expected (B, {', '.join(map(str, self.image_shape))})"
             )
+        if sigma.shape != x.shape[:1]:
+            raise ValueError(f"RefineNet: sigma of shape {tuple(sigma.shape)}, expected (B,) = {tuple(x.shape[:1])}")
         level = self._level(sigma)
         h = self.begin_conv(2 * x - 1 if self.centered else x)
-        h = h.contiguous(memory_format=torch.channels_last)  # in which the CPU's convolutions are fastest
+        # Channels last in memory, in which the CPU's convolutions are fastest; vmap knows no memory format by name.
+        h = h.movedim(1, -1).contiguous().movedim(-1, 1)
         maps = []
         for stage in (self.res1, self.res2, self.res3, self.res4):
             for block in stage:

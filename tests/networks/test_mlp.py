@@ -24,7 +24,7 @@ def test_conditions_on_sigma_example_by_example():
     net = sk.networks.MLP((2,), width=8).double()
     x = torch.ones(3, 2, dtype=torch.float64)
     y = net(x, torch.tensor([0.1, 1.0, 0.1], dtype=torch.float64))
-    assert torch.equal(y[0], y[2])
+    torch.testing.assert_close(y[0], y[2], rtol=0, atol=1e-12)  # a matrix product may round its rows differently
     assert not torch.allclose(y[0], y[1])
     fixed = sk.networks.MLP((2,), width=8, conditional=False).double()
     assert torch.equal(fixed(x, torch.ones(3)), fixed(x, torch.zeros(3)))
@@ -50,5 +50,8 @@ def test_bad_arguments_are_refused():
     net = sk.networks.MLP((2,))
     with pytest.raises(ValueError, match=r"\(4, 3\), expected \(B, 2\)"):
         net(torch.zeros(4, 3), torch.ones(4))
+    for sigma in (torch.tensor(1.0), torch.ones(1), torch.ones(4, 1)):
+        with pytest.raises(ValueError, match=r"sigma of shape .*, expected \(B,\) = \(4,\)"):
+            net(torch.zeros(4, 2), sigma)
     with pytest.raises(TypeError, match="no condition"):
         net(torch.zeros(4, 2), torch.ones(4), torch.ones(4))

@@ -237,6 +237,9 @@ def test_bad_arguments_are_refused():
     net = sk.networks.RefineNet((1, 8, 8), NOISE, width=2)
     with pytest.raises(ValueError, match=r"\(2, 3, 8, 8\), expected \(B, 1, 8, 8\)"):
         net(torch.rand(2, 3, 8, 8), torch.ones(2))
+    for sigma in (torch.tensor(1.0), torch.ones(1), torch.ones(2, 1)):  # (1,) would broadcast
+        with pytest.raises(ValueError, match=r"sigma of shape .*, expected \(B,\) = \(2,\)"):
+            net(torch.rand(2, 1, 8, 8), sigma)
     with pytest.raises(TypeError, match="no condition"):
         net(torch.rand(2, 1, 8, 8), torch.ones(2), torch.ones(2))
 
@@ -349,6 +352,44 @@ def test_functional_transforms_go_through_the_network():
     y = x.clone().requires_grad_(True)
     (reverse_mode,) = torch.autograd.grad((net(y, sigma) * v).sum(), y)
     torch.testing.assert_close(reverse_mode.flatten(), v.flatten() @ jacobian, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(torch.func.jacfwd(score)(x).reshape(16, 16), jacobian, rtol=1e-9, atol=1e-9)
+    both = torch.stack((x, x + 0.1 * v))
+    expected = torch.stack([score(y) for y in both])
+    torch.testing.assert_close(torch.func.vmap(score)(both), expected, rtol=1e-9, atol=1e-9)
+
+
+def check_derivative_of_forward_mode():
+    """The gradient of |J v|^2 at one pixel against a central difference: what training through a Jacobian needs."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 3, 4, 4), (2, 3, 4, 4), (2, 9), (3, 3, 3, 3))
+    x, v, style, weight = (torch.randn(shape, dtype=torch.float64, generator=generator) for shape in shapes)
+    pixel = torch.zeros_like(x)
+    pixel[0, 0, 1, 1] = 1e-6
+    geometry = sk.networks.convolution.Geometry(1, 1, 1)
+
+    def node(y):
+        return norm_conv.norm_conv(y, style, weight, None, norm_conv.ELU, geometry)
+
+    def energy(y):
+        return torch.func.jvp(node, (y,), (v,))[1].square().sum()
+
+    difference = (energy(x + pixel) - energy(x - pixel)) / 2e-6
+    assert torch.func.grad(energy)(x)[0, 0, 1, 1].item() == pytest.approx(difference.item(), rel=1e-5)
+
+
+def test_forward_mode_can_be_differentiated(monkeypatch):
+    """torch's own layer norm in place of t fails this (torch 2.13), by taking its saved moments for constants."""
+    check_derivative_of_forward_mode()
+
+    def constant_spread(x):
+        known, centred = STATISTICS(x)
+        spread = known.inverse_spread.detach()
+        offset = known.mean - known.mean.mean(1, keepdim=True)
+        return known._replace(relative_mean=offset * spread, inverse_spread=spread), centred
+
+    monkeypatch.setattr(norm, "statistics", constant_spread)
+    with pytest.raises(AssertionError):
+        check_derivative_of_forward_mode()
 
 
 def test_convolution_gradients_in_every_form():
