@@ -11,6 +11,7 @@ Song and Ermon, "Generative Modeling by Estimating Gradients of the Data Distrib
 
 import json
 import platform
+import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 
 import scorekit as sk
-from scorekit.data import Compose, Dequantize, RandomHorizontalFlip, Source, as_source, open_images, split
+from scorekit.data import Compose, DataError, Dequantize, RandomHorizontalFlip, Source, as_source, open_images, split
 from scorekit.diagnostics import RecordRun
 from scorekit.distributed import sample_on_processes
 from scorekit.training import Runtime, TrainingConfig, TrainStep, choose_runtime, train
@@ -106,8 +107,13 @@ def open_data(spec: str, preset: Preset) -> tuple[Source, Source]:
     images = open_images(spec)
     try:
         held_out = open_images(spec, "test")
+    except DataError:  # a test split that is damaged, or is missing where it belongs
+        raise
     except ValueError:  # a folder of images without a test split
         images, held_out = split(images, 0.1)
+    if held_out.pixels.shape[1:] != images.pixels.shape[1:]:
+        shapes = tuple(images.pixels.shape[1:]), tuple(held_out.pixels.shape[1:])
+        raise ValueError(f"{spec}: training images of shape {shapes[0]}, test images of shape {shapes[1]}")
     flips = (RandomHorizontalFlip(),) if images.pixels.shape[1] == 3 else ()
     transform = Compose((*flips, Dequantize(images.levels or 256)))
     first = held_out.select(torch.arange(min(preset.training.batch_size, len(held_out))))
@@ -133,14 +139,28 @@ def sampler_of(preset: Preset) -> sk.AnnealedMCMC:
     )
 
 
+def sampler_for(checkpoint: Path, preset: Preset) -> sk.AnnealedMCMC:
+    """The sampler of the run that a checkpoint belongs to; the preset's if its config.json is not there."""
+    for folder in (checkpoint.parent, checkpoint.parent.parent):  # of OUT/checkpoint, of OUT/checkpoint/step-N
+        path = folder / "config.json"
+        config = json.loads(path.read_text()) if path.exists() else {}
+        if "sampler" in config:
+            return sk.from_config(config["sampler"])
+    return sampler_of(preset)
+
+
 def draw(
-    model: sk.ScoreModel, runtime: Runtime, preset: Preset, out: Path, reference: torch.Tensor | None = None
+    model: sk.ScoreModel,
+    sampler: sk.AnnealedMCMC,
+    runtime: Runtime,
+    preset: Preset,
+    out: Path,
+    reference: torch.Tensor | None = None,
 ) -> dict:
     """Sample on all processes; the main one writes pictures, and a line of the log for each noise level."""
-    if model.moments is None:
-        raise SystemExit("this checkpoint does not say what its images are: it has no moments of the data")
-    sampler = sampler_of(preset)
-    record = RecordRun(model, chains=8, every=max(1, preset.steps_per_level // 2))
+    if model.moments is None or model.moments[0].ndim != 3:
+        raise ValueError("this checkpoint is not one of images: its data's moments are not (channels, height, width)")
+    record = RecordRun(model, chains=8, every=max(1, sampler.steps_per_level // 2))
     streams = sk.PerChain(preset.training.seed).fork("samples")
     shape = (preset.num_samples, *model.moments[0].shape)
     start = time.perf_counter()
@@ -182,38 +202,41 @@ def main(
         preset: digits (minutes on 2 CPU cores), small (half an hour there), paper (GPUs), smoke (seconds, for a check).
         data: embedded, cifar10 or mnist (downloaded once), or a path: CIFAR-10's binary folder or .tar.gz, MNIST's IDX
             files, CelebA's folder, any folder of images.
-        out: the folder to write; runs/PRESET if not given.
+        out: the folder to write; runs/PRESET if not given, runs/PRESET-samples with --sample-only.
         resume: go on with the run that is in OUT; with --no-resume a run in OUT is an error.
-        steps: train so many steps.
+        steps: train so many steps. A schedule that ends with the run (digits, small) must keep its length to go on.
         batch_size: of all processes together. No more samples than this are drawn unless --num-samples says so.
         keep_every: keep the checkpoint of each so many steps, beside the last two.
         seed: of everything.
-        device: cpu, cuda, ...; the fastest that is there if not given.
-        sample_only: do not train; sample this checkpoint.
+        device: cpu, cuda, ...; cuda if there is one and nothing is given, else cpu.
+        sample_only: do not train; sample this checkpoint, by the sampler of its run.
         weights: sample with the moving average of the weights, or with the weights as trained.
         num_samples: how many images to draw.
     """
     chosen = with_options(PRESETS[preset], steps, batch_size, keep_every, seed, num_samples)
-    out = out or Path("runs") / preset
+    if weights == "ema" and sample_only is None and chosen.training.ema_decay is None:
+        raise ValueError(f"--weights ema: the preset {preset} keeps no moving average")
+    out = out or Path("runs") / (preset if sample_only is None else f"{preset}-samples")
     out.mkdir(parents=True, exist_ok=True)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if sample_only is not None:
         model = sk.load(sample_only, weights=weights, device=device)
         runtime = choose_runtime(chosen.training, model, device=device)
-        drawn = draw(model, runtime, chosen, out)
+        drawn = draw(model, sampler_for(sample_only.resolve(), chosen), runtime, chosen, out)
         if runtime.rank == 0:
-            write(out / "summary.json", {**drawn, **facts(chosen)})
+            write(out / "summary.json", drawn | facts(chosen))
         return
 
     source, held_out = open_data(data or chosen.data, chosen)
     torch.manual_seed(chosen.training.seed)  # the network's initial weights
     objective = build(source, chosen)
-    history: list[TrainStep] = []
+    config = {"preset": preset, "data": data or chosen.data, **describe(chosen, objective)}
+    tally = Tally()
 
     def remember(step: TrainStep) -> None:  # called on the main process only
-        if not history:
-            write(out / "config.json", {"preset": preset, "data": data or chosen.data, **describe(chosen, objective)})
-        history.append(step._replace(sigma=torch.empty(0), per_example=torch.empty(0)))
+        if tally.steps == 0:
+            write(out / "config.json", config)
+        tally.add(step)
 
     outcome = train(
         objective, source, chosen.training, out=out, resume=resume, held_out=held_out, device=device,
@@ -223,10 +246,14 @@ def main(
         print(f"{outcome.signal}: saved at step {outcome.step} of {outcome.num_steps}; the same command goes on there")
         return
     model = outcome.model if weights is None else sk.load(out / "checkpoint", weights=weights, device=device)
-    reference = source.transform.inverse(source.batch(torch.arange(16)))
-    drawn = draw(model, outcome.runtime, chosen, out, reference)
+    summary = {} if tally.steps == 0 else tally.summary(chosen)
+    if outcome.is_main:  # before sampling, so that what was trained is on record even if that is interrupted
+        write(out / "config.json", config)
+        update(out / "summary.json", {"steps": outcome.step} | summary)
+    reference = source.transform.inverse(source.batch(torch.arange(min(16, len(source)))))
+    drawn = draw(model, sampler_of(chosen), outcome.runtime, chosen, out, reference)
     if outcome.is_main:
-        write(out / "summary.json", {**trained(history, chosen), **drawn, **facts(chosen)})
+        update(out / "summary.json", drawn | facts(chosen))
         print(f"{out}: samples.png (first row: real images), trajectory.png, samples.gif, checkpoint/, metrics.jsonl")
         if preset == "digits" and torch.cuda.is_available():
             print(
@@ -255,6 +282,8 @@ def with_options(
         validate_every=min(old.validate_every or num_steps, num_steps),
     )
     most = preset.num_samples if batch_size is None else min(preset.num_samples, batch_size)
+    if num_samples is not None and num_samples < 1:
+        raise ValueError(f"--num-samples {num_samples}: expected at least one")
     return replace(preset, training=training, num_samples=most if num_samples is None else num_samples)
 
 
@@ -270,17 +299,26 @@ def describe(preset: Preset, objective: sk.Objective) -> dict:
     }
 
 
-def trained(history: list[TrainStep], preset: Preset) -> dict:
-    """What this call trained: empty if the run was finished before."""
-    seconds = sum(step.seconds for step in history)
-    losses = next((step.held_out for step in reversed(history) if step.held_out), None)
-    return {
-        "steps": preset.training.num_steps,
-        "steps_of_this_call": len(history),
-        "training_seconds": round(seconds, 1),
-        "images_per_second": round(len(history) * preset.training.batch_size / seconds, 1) if history else None,
-        "held_out_losses": losses and {f"{sigma:.6g}": round(loss, 4) for sigma, loss in losses.items()},
-    }
+class Tally:
+    """What the steps of this call add up to."""
+
+    def __init__(self):
+        self.steps, self.seconds = 0, 0.0
+        self.held_out: dict[float, float] = {}
+
+    def add(self, step: TrainStep) -> None:
+        """Count one step."""
+        self.steps, self.seconds = self.steps + 1, self.seconds + step.seconds
+        self.held_out = step.held_out or self.held_out
+
+    def summary(self, preset: Preset) -> dict:
+        """Times, speed, and the last held-out loss of each level."""
+        return {
+            "steps_of_last_call": self.steps,
+            "training_seconds": round(self.seconds, 1),
+            "images_per_second": round(self.steps * preset.training.batch_size / self.seconds, 1),
+            "held_out_losses": {f"{sigma:.6g}": round(loss, 4) for sigma, loss in self.held_out.items()},
+        }
 
 
 def facts(preset: Preset) -> dict:
@@ -294,5 +332,16 @@ def write(path: Path, content: dict) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
+def update(path: Path, content: dict) -> None:
+    """JSON, on top of what is there: a run that goes on keeps the facts of its training."""
+    write(path, (json.loads(path.read_text()) if path.exists() else {}) | content)
+
+
 if __name__ == "__main__":
-    cyclopts.run(main)
+    try:
+        cyclopts.run(main)
+    except ValueError as error:  # what the user can mend: data, checkpoints, options. The message says it all
+        sys.exit(f"error: {error}")
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

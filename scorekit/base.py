@@ -169,6 +169,11 @@ class TargetFamily(ABC):
         """The default floating-point type of the chains, if it computes in one."""
         return None
 
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return type(self).__name__
+
     @abstractmethod
     def at(self, sigma: float, *, like: Tensor | None = None, generator: Generator = None) -> Target:
         """The target at one noise level. It never evaluates the network.
@@ -196,7 +201,7 @@ class TargetFamily(ABC):
         for sigma in levels.tolist():
             if sigma < self.min_sigma:
                 raise ValueError(
-                    f"sigma = {sigma:g} is below the smallest level {self.min_sigma:g} at which {_name(self)} is valid"
+                    f"sigma = {sigma:g} is below the smallest level {self.min_sigma:g} at which {self.title} is valid"
                 )
             if self.noise_levels is not None:
                 known = self.noise_levels.double().cpu()
@@ -205,13 +210,9 @@ class TargetFamily(ABC):
                         ", ..." if len(known) > 12 else ""
                     )
                     raise ValueError(
-                        f"sigma = {sigma:g} is not one of the {len(known)} levels that {_name(self)} was made for "
+                        f"sigma = {sigma:g} is not one of the {len(known)} levels that {self.title} was made for "
                         f"({shown}); wrap it in RoundToLevels to use the nearest one"
                     )
-
-
-def _name(family: TargetFamily) -> str:
-    return type(family).__name__
 
 
 class WrappedFamily(TargetFamily):
@@ -221,6 +222,11 @@ class WrappedFamily(TargetFamily):
     @abstractmethod
     def family(self) -> TargetFamily:
         """The family underneath."""
+
+    @property
+    def title(self) -> str:
+        """The wrapped family's."""
+        return self.family.title
 
     @property
     def noise_levels(self) -> Tensor | None:

@@ -21,15 +21,16 @@ class LevelRecord(NamedTuple):
     """One noise level of a run."""
 
     sigma: float
-    evaluations: int  # calls of the score
-    score_norm: float  # mean over calls and chains of |s|
+    evaluations: int  # of the score, for each chain
+    score_norm: float  # mean of |s| over evaluations and chains
     step_size: float  # h
     signal_to_noise: float  # sqrt(h / 2) |s| / sqrt(D)
 
 
 class _Seen(NamedTuple):
-    calls: int
-    norm: Tensor  # the sum over calls of the mean over chains of |s|; it stays on the chains' device
+    calls: int  # in the first run
+    chains: int  # evaluations times chains, over all runs
+    norm: Tensor  # the sum of |s| over those; it stays on the chains' device
     point: Point  # the first chain, at the first call
 
 
@@ -54,7 +55,8 @@ class RecordRun(WrappedFamily):
         self._family, self._chains, self._every = family, chains, every
         self._seen: dict[float, _Seen] = {}
         self._states: list[Tensor] = []
-        self._evaluations, self._sigma = 0, math.inf
+        self._first_run, self._sigma = True, math.inf
+        self._evaluations, self._evaluated = 0, False  # in all; since the last target
 
     @property
     def family(self) -> TargetFamily:
@@ -68,9 +70,10 @@ class RecordRun(WrappedFamily):
 
     def at(self, sigma: float, *, like: Tensor | None = None, generator: Generator = None) -> Target:
         """The family's target, watched."""
-        if sigma > self._sigma:  # a second run begins: the states of the first are enough
-            self._chains = 0
-        self._sigma = sigma
+        again = sigma == 0 == self._sigma and self._evaluated and self._family.refresh == "level"
+        if sigma > self._sigma or again:  # sigma falls within a run: this is the end of the first, or a second
+            self._first_run = False
+        self._sigma, self._evaluated = sigma, False
         target = self._family.at(sigma, like=like, generator=generator)
         return Target(self._watched(target.score, sigma), target.log_prob, None, target.project)
 
@@ -83,15 +86,17 @@ class RecordRun(WrappedFamily):
         return evaluate
 
     def _remember(self, x: Tensor, score: Tensor, sigma: float) -> None:
-        norm = sum_event(score.double().square()).sqrt().mean()
-        before = self._seen.get(sigma, _Seen(0, torch.zeros_like(norm), Point(Target(identity), x[:1])))
-        self._seen[sigma] = before._replace(calls=before.calls + 1, norm=before.norm + norm)
-        if self._chains and self._evaluations % self._every == 0:
-            self._states.append(x[: self._chains].cpu())
-        self._evaluations += 1
+        norm = sum_event(score.double().square()).sqrt().sum()
+        calls, chains, total, point = self._seen.get(
+            sigma, _Seen(0, 0, torch.zeros_like(norm), Point(Target(identity), x[:1].clone()))
+        )
+        self._seen[sigma] = _Seen(calls + self._first_run, chains + len(x), total + norm, point)
+        if self._first_run and self._chains and self._evaluations % self._every == 0:
+            self._states.append(x[: self._chains].to("cpu", copy=True))
+        self._evaluations, self._evaluated = self._evaluations + 1, True
 
     def levels(self, step_size: StepSize) -> list[LevelRecord]:
-        """The record of each level visited, in the order of the visits, over all runs.
+        """The record of each level visited, in the order of the visits, over all runs of this process.
 
         Args:
             step_size: the sampler's rule; h is its mean over the event where it is not one number.
@@ -102,8 +107,8 @@ class RecordRun(WrappedFamily):
         if step_size.uses_point:
             raise ValueError(f"{step_size} depends on the state: there is no one step size at a level to report")
         rows = []
-        for sigma, (calls, total, point) in self._seen.items():
-            norm = total.item() / calls
+        for sigma, (calls, chains, total, point) in self._seen.items():
+            norm = total.item() / chains
             h = step_size(sigma, point).double().mean().item()
             snr = math.sqrt(h / 2) * norm / math.sqrt(point.x.numel())
             rows.append(LevelRecord(sigma, calls, norm, h, snr))

@@ -45,7 +45,7 @@ def sample_on_processes(
     """
     if batch_size < 1 or not shape or shape[0] < 1:
         raise ValueError(
-            f"batch_size = {batch_size}, shape {tuple(shape)}: expected at least one chain, and one at a time"
+            f"batch_size = {batch_size}, shape {tuple(shape)}: expected batch_size >= 1 and a shape (B, *E) with B >= 1"
         )
     rounds = math.ceil(shape[0] / (batch_size * runtime.num_processes))
     mine = torch.zeros(rounds, batch_size, *shape[1:], dtype=family.dtype)

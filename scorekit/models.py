@@ -62,7 +62,10 @@ class NetworkScore(ScoreModel):
         """The levels of `noise`, else the network's buffer `noise_levels`, else None."""
         if self.noise is not None:
             return self.noise.levels()
-        return dict(self.net.named_buffers(recurse=False)).get("noise_levels")
+        buffers = dict(self.net.named_buffers())
+        return buffers.get(
+            "noise_levels", buffers.get("_orig_mod.noise_levels")
+        )  # the second of torch.compile's wrapper
 
 
 @final
@@ -121,6 +124,9 @@ class RoundToLevels(ScoreModel):
         ValueError: if the model has no table.
     """
 
+    _boundaries: Tensor
+    _ascending: Tensor
+
     def __init__(self, model: ScoreModel):
         super().__init__()
         if model.noise_levels is None:
@@ -128,16 +134,27 @@ class RoundToLevels(ScoreModel):
                 f"RoundToLevels({type(model).__name__}): the model is valid at every sigma: nothing to round to"
             )
         self.model = model
-        if model.moments is not None:
-            self.set_moments(*model.moments)
         ascending = model.noise_levels.to(device=model.device, dtype=torch.float64).sort().values
         self.register_buffer("_boundaries", (ascending[1:] * ascending[:-1]).sqrt(), persistent=False)
         self.register_buffer("_ascending", ascending, persistent=False)
 
+    def _apply(self, fn, recurse=True):
+        """Move, but keep the table in double precision: in half, close levels would be confused."""
+        boundaries, ascending = self._boundaries, self._ascending
+        super()._apply(fn, recurse)
+        self._boundaries, self._ascending = boundaries.to(self._boundaries.device), ascending.to(self._ascending.device)
+        return self
+
     def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         """The model's score at the level nearest to each sigma (B,)."""
         nearest = torch.bucketize(sigma.to(self._boundaries.dtype), self._boundaries)
-        return self.model(x, self._ascending[nearest].to(sigma.dtype), condition)
+        return self.model(x, self._ascending[nearest].to(torch.promote_types(sigma.dtype, torch.float32)), condition)
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor] | None:
+        """Its own, if `set_moments` gave it some, else the model's."""
+        own = super().moments
+        return self.model.moments if own is None else own
 
     @property
     def inference_mode(self) -> bool:

@@ -39,7 +39,7 @@ def save_grid(
         reference: real images (R, C, H, W) for a row above the samples, set off by a wider gap; the first `columns`
             are shown.
     """
-    columns = columns or math.ceil(math.sqrt(len(images)))
+    columns = math.ceil(math.sqrt(len(images))) if columns is None else columns
     rows = [_sheet(images, columns, scale)]
     if reference is not None:
         rows.insert(0, _sheet(reference[:columns], columns, scale))
@@ -78,7 +78,8 @@ def save_gif(
         milliseconds: the duration of a frame.
         hold: the duration of the last frame.
     """
-    columns = columns or math.ceil(math.sqrt(_checked(states, "t b c h w").shape[1]))
+    chains = _checked(states, "t b c h w").shape[1]
+    columns = math.ceil(math.sqrt(chains)) if columns is None else columns
     frames = [_image(_sheet(frame, columns, scale)) for frame in states]
     durations = [milliseconds] * (len(frames) - 1) + [hold]
     frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
@@ -89,7 +90,9 @@ def _sheet(images: Tensor, columns: int, scale: int | None) -> np.ndarray:
     from PIL.Image import Resampling
 
     height, width = _checked(images, "b c h w").shape[-2:]
-    scale = scale or max(1, round(64 / width))
+    scale = max(1, round(64 / width)) if scale is None else scale
+    if not (isinstance(scale, int) and isinstance(columns, int) and scale >= 1 and columns >= 1):
+        raise ValueError(f"scale = {scale}, columns = {columns}: expected whole numbers >= 1")
     size = (width * scale, height * scale)
     tiles = [np.asarray(_image(tile).resize(size, Resampling.BICUBIC)) for tile in _pixels(images)]
     blank = np.full_like(tiles[0], 255)
@@ -107,6 +110,8 @@ def _pixels(images: Tensor) -> np.ndarray:
 
 def _checked(images: Tensor, axes: str) -> Tensor:
     names = axes.split()
+    if not images.is_floating_point():
+        raise ValueError(f"images of type {images.dtype}: expected floating point in [0, 1]")
     if images.ndim != len(names) or images.shape[-3] not in (1, 3) or 0 in images.shape:
         raise ValueError(
             f"images of shape {tuple(images.shape)}: expected ({', '.join(names)}) with c = 1 or 3, none of them empty"

@@ -256,6 +256,11 @@ def sample(
         ValueError: from `sampler.initial` and `sampler.steps`; if batch_size < 1.
     """
     _check_shape(shape)
+    if not isinstance(family, TargetFamily):
+        raise TypeError(
+            f"sample takes a family of targets, not a {type(family).__name__}: wrap a network in DirectScore or "
+            "ScaledScore, a function in from_score"
+        )
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"sample(batch_size={batch_size}): expected at least one chain at once")
     size = batch_size or shape[0]

@@ -63,10 +63,35 @@ def test_keeps_the_states_that_were_evaluated():
     visited = torch.cat([start[None], run.x])[:-1, :2]  # all but the last update; the second batch is not kept
     torch.testing.assert_close(record.states, visited[::3], rtol=0, atol=1e-6)
     torch.testing.assert_close(x, run.x[-1], rtol=0, atol=1e-6)
-    assert [row.evaluations for row in record.levels(SAMPLER.step_size)] == [6, 6, 6, 8]
+    assert [row.evaluations for row in record.levels(SAMPLER.step_size)] == [3, 3, 3, 4]
 
 
 def test_bad_arguments_are_refused():
     for bad in ({"chains": -1}, {"every": 0}):
         with pytest.raises(ValueError, match="chains >= 0 and every >= 1"):
             RecordRun(sk.densities.Gaussian((0.0,)), **bad)
+
+
+def test_two_runs_at_sigma_zero_are_told_apart():
+    density = sk.densities.Gaussian((0.0, 1.0), 0.5)
+    record = RecordRun(density, chains=4)
+    sk.sample(sk.langevin(step_size=0.1, num_steps=5, start=sk.Uniform(-3, 3)), record, (6, 2), batch_size=4)
+    assert record.states.shape == (5, 4, 2)
+    (row,) = record.levels(sk.Constant(0.1))
+    assert row.evaluations == 5
+
+
+def test_the_norm_weighs_every_chain_alike():
+    family = sk.from_score(lambda x, sigma: x / x.abs())  # |s| = 1 in one dimension, in batches of 4 and 2
+    record = RecordRun(family)
+    sk.sample(SAMPLER, record, (6, 1), generator=sk.PerChain(0), batch_size=4)
+    assert [row.score_norm for row in record.levels(SAMPLER.step_size)] == pytest.approx([1, 1, 1, 1])
+    odd = RecordRun(sk.from_score(lambda x, sigma: torch.full_like(x, float(len(x)))))
+    sk.sample(SAMPLER, odd, (6, 1), generator=sk.PerChain(0), batch_size=4)
+    assert odd.levels(SAMPLER.step_size)[0].score_norm == pytest.approx((4 * 4 + 2 * 2) / 6)
+
+
+def test_kept_states_do_not_keep_their_batch_alive():
+    record = RecordRun(sk.densities.Gaussian((0.0, 1.0), 0.5), chains=2)
+    sk.sample(SAMPLER, record, (1000, 2), generator=sk.PerChain(0))
+    assert all(state.untyped_storage().nbytes() == 2 * 2 * 4 for state in record._states)

@@ -57,7 +57,7 @@ def test_equals_plain_sampling_to_rounding():
 
 def test_bad_sizes_are_refused():
     for batch_size, shape in ((0, (4, 3)), (4, (0, 3)), (4, ())):
-        with pytest.raises(ValueError, match="at least one chain"):
+        with pytest.raises(ValueError, match="batch_size >= 1"):
             sample_on_processes(
                 PlainRuntime("cpu"), SAMPLER, Linear(), shape, generator=sk.PerChain(0), batch_size=batch_size
             )

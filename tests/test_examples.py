@@ -50,7 +50,7 @@ def smoke(tmp_path_factory) -> Path:
 
 def test_smoke_writes_everything(smoke):
     summary = json.loads((smoke / "summary.json").read_text())
-    assert summary["steps"] == summary["steps_of_this_call"] == 20
+    assert summary["steps"] == summary["steps_of_last_call"] == 20
     assert summary["evaluations_per_sample"] == 10 * 2 + 1
     assert summary["images_per_second"] > 0
     assert len(summary["held_out_losses"]) == 10
@@ -73,8 +73,13 @@ def test_smoke_writes_everything(smoke):
 
 def test_running_it_again_draws_the_same_samples_without_training(smoke, tmp_path):
     before = np.load(smoke / "samples.npy")
+    facts = json.loads((smoke / "summary.json").read_text())
+    log = (smoke / "metrics.jsonl").read_text().count('"step": 20')
     ncsn.main(preset="smoke", out=smoke, device="cpu")
-    assert json.loads((smoke / "summary.json").read_text())["steps_of_this_call"] == 0
+    again = json.loads((smoke / "summary.json").read_text())
+    for name in ("steps", "training_seconds", "held_out_losses", "images_per_second"):
+        assert again[name] == facts[name]  # what was trained stays on record
+    assert (smoke / "metrics.jsonl").read_text().count('"step": 20') == log == 1
     np.testing.assert_allclose(np.load(smoke / "samples.npy"), before, rtol=0, atol=1e-5)
     ncsn.main(preset="smoke", out=tmp_path, device="cpu", sample_only=smoke / "checkpoint", num_samples=8)
     np.testing.assert_allclose(np.load(tmp_path / "samples.npy"), before[:8], rtol=0, atol=1e-5)
@@ -159,7 +164,7 @@ def test_sigterm_saves_and_the_same_command_finishes_bit_for_bit(smoke, tmp_path
     assert not (tmp_path / "samples.png").exists()
     resumed = run("--preset", "smoke", "--device", "cpu", "--out", str(tmp_path))
     assert resumed.returncode == 0, resumed.stderr
-    assert 0 < json.loads((tmp_path / "summary.json").read_text())["steps_of_this_call"] < 20
+    assert 0 < json.loads((tmp_path / "summary.json").read_text())["steps_of_last_call"] < 20
     for name in ("model.safetensors", "ema.safetensors"):
         one, other = (each / "checkpoint" / "step-20" / name for each in (smoke, tmp_path))
         assert one.read_bytes() == other.read_bytes()
@@ -186,6 +191,52 @@ def test_two_processes_draw_the_images_of_one(smoke, tmp_path):
     one = run(*arguments, "--out", str(tmp_path / "one"))
     assert one.returncode == 0, one.stderr
     assert np.array_equal(np.load(tmp_path / "one" / "samples.npy"), np.load(tmp_path / "two" / "samples.npy"))
+
+
+def test_what_a_user_can_mend_is_one_line(smoke, tmp_path):
+    for arguments, said in (
+        (("--data", "nowhere"), "nowhere"),
+        (("--sample-only", str(smoke)), "did you mean"),
+        (("--num-samples", "0"), "--num-samples 0: expected at least one"),
+    ):
+        result = run("--preset", "smoke", "--out", str(tmp_path / "out"), *arguments)
+        assert result.returncode == 1
+        assert "Traceback" not in result.stderr
+        assert result.stderr.strip().splitlines()[-1].startswith("error: ")
+        assert said in result.stderr
+
+
+def test_bad_requests_are_refused_before_training(tmp_path):
+    with pytest.raises(ValueError, match="keeps no moving average"):
+        ncsn.main(preset="paper", data="embedded", out=tmp_path, weights="ema")
+    with pytest.raises(ValueError, match="at least one"):
+        ncsn.main(preset="smoke", out=tmp_path, num_samples=0)
+    with pytest.raises(ValueError, match="num_steps"):
+        ncsn.main(preset="smoke", out=tmp_path, steps=0)
+
+
+def test_fewer_steps_than_trained_are_refused(smoke):
+    with pytest.raises(ValueError, match="at step 20, beyond num_steps = 10"):
+        ncsn.main(preset="smoke", out=smoke, device="cpu", steps=10)
+
+
+def test_a_damaged_test_split_is_an_error(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "test").mkdir()
+    for i in range(12):
+        Image.fromarray(np.full((8, 8), 20 * i, dtype=np.uint8)).save(tmp_path / "train" / f"{i:02}.png")
+    (tmp_path / "test" / "00.png").write_bytes(b"garbage")
+    with pytest.raises(sk.data.DataError, match=r"00\.png"):
+        ncsn.open_data(str(tmp_path), ncsn.PRESETS["smoke"])
+    (tmp_path / "test" / "00.png").unlink()
+    (tmp_path / "test").rmdir()
+    source, held_out = ncsn.open_data(str(tmp_path / "train"), ncsn.PRESETS["smoke"])
+    assert (len(source), len(held_out)) == (11, 1)
+
+
+def test_sample_only_takes_the_sampler_of_the_run(smoke, tmp_path):
+    ncsn.main(preset="digits", out=tmp_path, device="cpu", sample_only=smoke / "checkpoint", num_samples=2)
+    assert json.loads((tmp_path / "summary.json").read_text())["evaluations_per_sample"] == 21
 
 
 def test_a_wrong_preset_is_one_clear_line():

@@ -61,3 +61,8 @@ def test_bad_images_are_refused():
         pictures.save_grid("x.png", torch.zeros(2, 1, 4, 4).index_put((torch.tensor(0),) * 4, torch.tensor(torch.nan)))
     with pytest.raises(ValueError, match=r"t, b, c, h, w"):
         pictures.save_gif("x.gif", torch.zeros(2, 1, 4, 4))
+    with pytest.raises(ValueError, match="floating point"):
+        pictures.save_grid("x.png", torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
+    for bad in ({"scale": 0}, {"columns": 0}, {"scale": 1.5}, {"columns": -1}):
+        with pytest.raises(ValueError, match="whole numbers >= 1"):
+            pictures.save_grid("x.png", torch.zeros(2, 1, 4, 4), **bad)

@@ -76,8 +76,10 @@ class CheckpointStore:
         """
         entries = self.entries()
         if not entries:
+            below = self.folder / "checkpoint"
+            hint = f"; did you mean {below}?" if (below / manifest.NAME).exists() else ""
             raise CheckpointError(
-                f"{self.folder}: expected a checkpoint ({manifest.NAME} and step-N folders); found none"
+                f"{self.folder}: expected a checkpoint ({manifest.NAME} and step-N folders); found none{hint}"
             )
         faults: list[str] = []
         for entry in _of_step(self.folder, entries, step):

@@ -6,8 +6,8 @@ r"""Normalise, activate, convolve: the step that a RefineNet repeats, as one aut
 
 Plain autograd keeps x, x - mu, z and y for the backward pass; the node keeps x and its statistics, and computes the
 rest again. Its backward pass is put together from the first derivatives in those two files. Where a derivative is
-itself to be differentiated, and under `torch.func`'s transforms, the same arithmetic goes through plain autograd
-instead, so that every order and mode of derivative works.
+itself to be differentiated, and under `torch.func`'s transforms (jvp among them), the same arithmetic goes through
+plain autograd instead. Forward mode by `torch.autograd.forward_ad` alone is not supported.
 """
 
 from collections.abc import Callable

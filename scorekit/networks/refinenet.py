@@ -239,6 +239,20 @@ class RefineNet(nn.Module):
         self.noise_levels = self.noise.levels().to(device=self.noise_levels.device, dtype=torch.float32)
         return self
 
+    def _load_from_state_dict(
+        self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+    ):
+        """Refuse the weights of a network of other levels: their rows would be read at the wrong sigma."""
+        levels = state_dict.get(prefix + "noise_levels")
+        known = self.noise_levels
+        if levels is not None and (
+            levels.shape != known.shape or not torch.allclose(levels.to(known), known, rtol=1e-4)
+        ):
+            error_msgs.append(f"the weights are for the levels {levels.tolist()[:3]}..., this network has {self.noise}")
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
     def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         """x (B, *image_shape), sigma (B,) -> (B, *image_shape)."""
         if condition is not None:

@@ -142,6 +142,11 @@ def train(
     )
     if found:
         restore(training, store.read())
+        if training.step > config.num_steps:
+            raise CheckpointError(
+                f"{store.folder}: the run is at step {training.step}, beyond num_steps = {config.num_steps}: train to "
+                "a later step, or take another folder"
+            )
     validation = None if held_out is None else HeldOut(held_out, seed=config.seed, batch_size=config.batch_size)
     with ExitStack() as stack:
         received = stack.enter_context(stop_on_signals(training.stop))

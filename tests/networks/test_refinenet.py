@@ -197,6 +197,19 @@ def test_levels_survive_half_precision():
     assert torch.equal(net._level(noise.levels()), torch.arange(2311))
 
 
+def test_weights_for_other_levels_are_refused():
+    net = sk.networks.RefineNet((1, 4, 4), NOISE, width=2)
+    for other in (sk.Geometric(5.0, 0.01, 10), sk.Geometric(1.0, 0.01, 9)):
+        with pytest.raises(RuntimeError, match="the weights are for the levels"):
+            sk.networks.RefineNet((1, 4, 4), other, width=2).load_state_dict(net.state_dict())
+
+
+def test_a_compiled_network_still_says_its_levels():
+    net = sk.networks.RefineNet((1, 4, 4), NOISE, width=2)
+    compiled = sk.DirectScore(torch.compile(net))
+    assert torch.equal(compiled.noise_levels, net.noise_levels)
+
+
 def test_permuting_examples_with_their_levels_permutes_the_output():
     net, order = filled((1, 8, 8)), torch.tensor([3, 0, 2, 1])
     x, sigma = torch.rand(4, 1, 8, 8, dtype=torch.float64), sigmas([0, 3, 7, 9])
