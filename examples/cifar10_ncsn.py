@@ -342,6 +342,3 @@ if __name__ == "__main__":
         cyclopts.run(main)
     except ValueError as error:  # what the user can mend: data, checkpoints, options. The message says it all
         sys.exit(f"error: {error}")
-    finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()

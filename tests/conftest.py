@@ -1,5 +1,7 @@
 """Fixed seeds, one thread, derandomised hypothesis: a test gives the same verdict on every run."""
 
+import signal
+import threading
 import zlib
 
 import pytest
@@ -8,6 +10,8 @@ from hypothesis import settings
 
 from scorekit import PerChain
 
+if threading.current_thread() is threading.main_thread():  # a shell starts background jobs with SIGINT ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # convolutions and long sums are not bit-equal across thread counts
 settings.register_profile("scorekit", derandomize=True, max_examples=25, deadline=None, database=None)
 settings.load_profile("scorekit")

@@ -5,6 +5,7 @@ a rule of their own, its accumulation, since the pieces of a batch must draw by 
 pickles.
 """
 
+import atexit
 from contextlib import AbstractContextManager, nullcontext
 from typing import final
 
@@ -112,6 +113,13 @@ def make_accelerator(precision: str, device: torch.device | str | None) -> Accel
         raise ValueError(
             f"device={str(device)!r}: this machine has cpu{'' if available is None else f' and {available.type}'}"
         )
+    atexit.register(_leave)
     if kind == "cpu" or available is None:
         return Accelerator(cpu=True, mixed_precision=precision)
     return Accelerator(mixed_precision=precision)
+
+
+def _leave() -> None:
+    """Leave the group of processes before the interpreter goes: its threads would abort a process that ends with it."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
