@@ -1,5 +1,5 @@
-"""NCSN end to end: learn the score of real images at ten noise levels, then draw new images by annealed Langevin
-dynamics.
+"""NCSN end to end: learn the score of real images on a ladder of noise levels, then draw new images by annealed
+Langevin dynamics.
 
     python3 run.py examples/cifar10_ncsn.py                                    # real 8x8 digits, minutes on 2 CPU cores
     python3 run.py examples/cifar10_ncsn.py --preset small --data mnist        # about half an hour on 2 CPU cores
@@ -44,7 +44,7 @@ class Preset:
 
 
 CHUNK = 32  # chains at once on one process
-COARSE = sk.Geometric(sigma_max=1.0, sigma_min=0.03, num_levels=8)  # .01 is below a grey level: no use for few steps
+COARSE = sk.Geometric(sigma_max=1.0, sigma_min=0.03, num_levels=8)  # fewer levels, each learned better in few steps
 
 PRESETS = {
     # Embedded real digits, 2 CPU cores: minutes.

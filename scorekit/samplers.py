@@ -117,10 +117,10 @@ class AnnealedMCMC(Sampler):
         levels = self.noise.levels()
         family.require(levels)
         if self.steps_per_level and not self.step_size.uses_point:
-            self._step_sizes(levels, Point(Target(identity), x))  # the family is not asked: `at` may draw
+            self._check_step_sizes(levels, Point(Target(identity), x))  # the family is not asked: `at` may draw
         return self._run(family, x, levels.tolist(), generator)
 
-    def _step_sizes(self, levels: Tensor, point: Point) -> None:
+    def _check_step_sizes(self, levels: Tensor, point: Point) -> None:
         for sigma in levels.tolist():
             h = self.step_size(sigma, point)
             if not ((h > 0) & h.isfinite()).all():
