@@ -1,4 +1,4 @@
-r"""The numbers of a training run, and the learning rate as a function of the step number.
+r"""The numbers of a training run; the learning rate and the average's decay as functions of the step number.
 
 With n the step number (1, 2, ...), w `warmup_steps`, N `num_steps` and t = (n - 1 - w) / (N - w) in [0, 1) from step
 w + 1 on,
@@ -6,6 +6,14 @@ w + 1 on,
     rate(n) = learning_rate * min(1, n / w) * decay(t),     decay = 1,  (1 + cos(pi t)) / 2  or  1 - t.
 
 It never multiplies the optimiser's own rate, so that a schedule cannot be lost in a checkpoint.
+
+The moving average starts as the weights of step 1 and goes on, for n = 2, 3, ..., with
+
+    avg <- d(n) avg + (1 - d(n)) weights,     d(n) = min(ema_decay, n / (n + 9))   or plain  d(n) = ema_decay.
+
+The first form, (1 + m) / (10 + m) after m = n - 1 steps, is that of Song et al. (arXiv 2011.13456): the average always
+spans about the last ninth of the run, until it spans 1 / (1 - d) steps. The plain form holds d^(n - 1) of the first
+weights: 5 percent after 600 steps with d = .995, 30 percent after 1,200 with .999.
 """
 
 import math
@@ -28,8 +36,9 @@ class TrainingConfig:
         betas, adam_eps, weight_decay, amsgrad: Adam's.
         warmup_steps: over how many steps the rate rises linearly from 0.
         decay: "constant", "cosine" or "linear", to 0 at the end of the run.
-        ema_decay: d of the moving average of the weights: that of step 1 is the weights of step 1, then
-            avg <- d avg + (1 - d) weights; None for no average.
+        ema_decay: decay of the moving average of the weights; None for no average.
+        ema_warmup: True to let the average forget the first weights sooner (the formula is above); False for the plain
+            form.
         clip_norm: the largest norm of the gradient over all weights; None for no limit.
         accumulate: in how many pieces each process works through its part of a batch, to save memory; the gradient is
             the same.
@@ -55,6 +64,7 @@ class TrainingConfig:
     warmup_steps: int = 0
     decay: Literal["constant", "cosine", "linear"] = "constant"
     ema_decay: float | None = None
+    ema_warmup: bool = True
     clip_norm: float | None = None
     accumulate: int = 1
     precision: Literal["no", "bf16", "fp16"] = "no"
@@ -79,6 +89,7 @@ class TrainingConfig:
         self._require(0 <= self.adam_eps < math.inf, "adam_eps", "0 <= adam_eps < inf")
         self._require(0 <= self.weight_decay < math.inf, "weight_decay", "0 <= weight_decay < inf")
         self._require(self.ema_decay is None or 0 <= self.ema_decay < 1, "ema_decay", "None or a number in [0, 1)")
+        self._require(type(self.ema_warmup) is bool, "ema_warmup", "True or False")
         self._require(
             self.clip_norm is None or 0 < self.clip_norm < math.inf, "clip_norm", "None or 0 < clip_norm < inf"
         )
@@ -98,6 +109,16 @@ class TrainingConfig:
             return self.learning_rate
         t = min(1.0, (step - 1 - self.warmup_steps) / (self.num_steps - self.warmup_steps))
         return self.learning_rate * (1 - t if self.decay == "linear" else (1 + math.cos(math.pi * t)) / 2)
+
+    def ema_decay_at(self, step: int) -> float:
+        """The decay d of the moving average in step 1, 2, ..., num_steps; needs an `ema_decay`.
+
+        Raises:
+            ValueError: if no average is kept.
+        """
+        if self.ema_decay is None:
+            raise ValueError("TrainingConfig(ema_decay=None): expected a number in [0, 1): no average is kept")
+        return min(self.ema_decay, step / (step + 9)) if self.ema_warmup else self.ema_decay
 
     def _require_count(self, name: str, least: int, *, optional: bool = False) -> None:
         value = self.__dict__[name]

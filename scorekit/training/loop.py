@@ -12,7 +12,7 @@ is the same up to the order of the sum; and everything that is random in a run i
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, cast, final
 
 import torch
@@ -86,7 +86,9 @@ class Training:
             raise ValueError(f"{type(self.model).__name__} has no weights to train: none requires a gradient")
         _store_moments(self.model, self.source)
         self._dtype = self.model.dtype
-        self.ema = None if config.ema_decay is None else _average(self.model, config.ema_decay)
+        self.ema = None if config.ema_decay is None else AveragedModel(self.model, multi_avg_fn=self._average)
+        if self.ema is not None:
+            self.ema.requires_grad_(False)
         self.optimizer = _adam(list(self.parameters.values()), config)
         self.runtime.prepare(objective, self.optimizer)
         self._draws = PerChain(config.seed).fork("train")
@@ -199,6 +201,10 @@ class Training:
         if self.runtime.update() and self.ema is not None:
             self.ema.update_parameters(self.model)
 
+    def _average(self, average: Sequence[Tensor], weights: Sequence[Tensor], count: Tensor) -> None:
+        """Take the weights of the step in hand into their average, in place."""
+        get_ema_multi_avg_fn(self.config.ema_decay_at(self.step + 1))(average, weights, count)
+
 
 def _check_batch(config: TrainingConfig, runtime: Runtime) -> None:
     pieces = runtime.num_processes * config.accumulate
@@ -215,11 +221,6 @@ def _store_moments(model: ScoreModel, source: Source) -> None:
         model.set_moments(*moments(source))
     elif model.moments is None:
         model.set_moments(*moments(source, _STREAM_EXAMPLES))
-
-
-def _average(model: ScoreModel, decay: float) -> AveragedModel:
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
-    return average.requires_grad_(False)
 
 
 def _adam(parameters: list[torch.nn.Parameter], config: TrainingConfig) -> torch.optim.Adam:

@@ -42,6 +42,7 @@ _FIXED = (
     "warmup_steps",
     "decay",
     "ema_decay",
+    "ema_warmup",
     "clip_norm",
 )
 _FINGERPRINT_EXAMPLES = 64

@@ -12,6 +12,7 @@ from scorekit.training import TrainingConfig
         ("learning_rate", 0), ("learning_rate", math.inf), ("learning_rate", math.nan), ("betas", (0.9, 1.0)),
         ("betas", (0.9,)),
         ("adam_eps", -1e-8), ("weight_decay", -1), ("warmup_steps", -1), ("decay", "step"), ("ema_decay", 1.0),
+        ("ema_warmup", 1),
         ("clip_norm", 0), ("accumulate", 3), ("precision", "fp8"), ("seed", -1), ("seed", 2**63), ("log_every", 0),
         ("validate_every", 0), ("checkpoint_every", 0), ("keep_last", 0), ("keep_every", 0),
     ],
@@ -45,3 +46,24 @@ def test_the_learning_rate_is_the_formula_of_the_step_number():
         0.1,
     ]
     assert {TrainingConfig(10).learning_rate_at(n) for n in range(1, 11)} == {1e-3}
+
+
+def average_of_ones(settings, steps):
+    """What the average of 0 (the first weights), 1, 1, ... has come to after so many ones."""
+    average = 0.0
+    for n in range(2, steps + 2):
+        average = settings.ema_decay_at(n) * average + 1 - settings.ema_decay_at(n)
+    return average
+
+
+@pytest.mark.parametrize(("warm", "after"), [(True, {1: 0.8181818182, 10: 0.9999404620}), (False, {10: 0.0099551198})])
+def test_the_average_forgets_the_first_weights_as_published(warm, after):
+    settings = TrainingConfig(100, ema_decay=0.999, ema_warmup=warm)
+    assert {n: round(average_of_ones(settings, n), 10) for n in after} == after
+
+
+def test_the_warm_average_ends_as_the_plain_one():
+    settings = TrainingConfig(10_000, ema_decay=0.99)
+    assert settings.ema_decay_at(890) < settings.ema_decay_at(891) == settings.ema_decay_at(9_000) == 0.99
+    with pytest.raises(ValueError, match="ema_decay=None"):
+        TrainingConfig(10).ema_decay_at(1)

@@ -73,11 +73,15 @@ def test_the_global_generator_is_left_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_average_is_the_recursion():
-    run, average = training(settings=config(num_steps=6, ema_decay=0.8)), None
-    for _ in run.steps():
-        weights = torch.cat([weight.detach().flatten().double() for weight in run.model.parameters()])
-        average = weights if average is None else 0.8 * average + 0.2 * weights
+@pytest.mark.parametrize(
+    ("warm", "decays"), [(False, [0.5] * 5), (True, [2 / 11, 3 / 12, 4 / 13, 5 / 14, 6 / 15])], ids=["plain", "warm"]
+)
+def test_the_average_is_the_recursion(warm, decays):
+    run = training(settings=config(num_steps=6, ema_decay=0.5, ema_warmup=warm))
+    seen = [torch.cat([w.detach().flatten().double() for w in run.model.parameters()]) for _ in run.steps()]
+    average = seen[0]
+    for decay, weights in zip(decays, seen[1:], strict=True):
+        average = decay * average + (1 - decay) * weights
     found = torch.cat([weight.flatten().double() for weight in run.best.parameters()])
     torch.testing.assert_close(found, average, rtol=1e-6, atol=1e-7)
     assert run.best is not run.model

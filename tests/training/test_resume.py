@@ -139,6 +139,7 @@ def test_saving_changes_nothing(tmp_path):
         ({"learning_rate": 0.5}, "learning_rate"),
         ({"betas": (0.5, 0.999)}, "betas"),
         ({"ema_decay": None}, "ema_decay"),
+        ({"ema_warmup": False}, "ema_warmup"),
         ({"clip_norm": 1.0}, "clip_norm"),
         ({"decay": "linear"}, "decay"),
         ({"num_steps": 100}, "num_steps"),  # the cosine ends elsewhere
