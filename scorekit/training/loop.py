@@ -12,12 +12,12 @@ is the same up to the order of the sum; and everything that is random in a run i
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple, cast, final
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel, get_ema_multi_avg_fn
 
 from scorekit.base import PerChain, ScoreModel
 from scorekit.data import moments
@@ -201,7 +201,7 @@ class Training:
         if self.runtime.update() and self.ema is not None:
             self.ema.update_parameters(self.model)
 
-    def _average(self, average: Sequence[Tensor], weights: Sequence[Tensor], count: Tensor) -> None:
+    def _average(self, average: PARAM_LIST, weights: PARAM_LIST, count: Tensor | int) -> None:
         """Take the weights of the step in hand into their average, in place."""
         get_ema_multi_avg_fn(self.config.ema_decay_at(self.step + 1))(average, weights, count)
 
