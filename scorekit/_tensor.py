@@ -1,6 +1,7 @@
-"""The only two broadcasting idioms of scorekit, for states of shape (B, *E): one batch axis B (the chains), an event
-E of any rank >= 1."""
+"""The only broadcasting idioms of scorekit, `expand` and `sum_event`, for states of shape (B, *E): one batch axis B
+(the chains), an event E of any rank >= 1; and the precision that log ratios are summed in."""
 
+import torch
 from torch import Tensor
 
 
@@ -31,3 +32,8 @@ def expand(value: Tensor, like: Tensor) -> Tensor:
 def sum_event(value: Tensor) -> Tensor:
     """Sum (B, *E) over every event axis: (B,)."""
     return value.flatten(1).sum(1)
+
+
+def wide(value: Tensor) -> Tensor:
+    """`value` in float32 if its type is narrower: in bfloat16 an image's log ratio is off by 5."""
+    return value.to(torch.promote_types(value.dtype, torch.float32))

@@ -17,6 +17,8 @@ from torch import nn
 from scorekit.base import (
     Estimator,
     Kernel,
+    LineIntegral,
+    Metric,
     NoiseSchedule,
     Proposal,
     Sampler,
@@ -48,12 +50,14 @@ KINDS: Mapping[str, Kind] = {
     "models": Kind("model", ScoreModel),  # before networks: a score model is an nn.Module too
     "networks": Kind("network", nn.Module),
     "proposals": Kind("proposal", Proposal),
+    "line_integrals": Kind("line_integral", LineIntegral),
     "kernels": Kind("kernel", Kernel),
     "step_sizes": Kind("step_size", StepSize),
     "transitions": Kind("transition", Transition),
     "starts": Kind("start", Start),
     "samplers": Kind("sampler", Sampler),
     "densities": Kind("density", Density),
+    "metrics": Kind("metric", Metric),
 }
 """Every kind by the name of its hook without the prefix `scorekit_`."""
 
@@ -85,6 +89,12 @@ def scorekit_models() -> Mapping[str, Callable[..., ScoreModel]]:
 @hookspec
 def scorekit_proposals() -> Mapping[str, Callable[..., Proposal]]:
     """Proposals: random moves with the ratio of their densities."""
+    ...
+
+
+@hookspec
+def scorekit_line_integrals() -> Mapping[str, Callable[..., LineIntegral]]:
+    """Line integrals of the score: what a Metropolis kernel goes by where there is no log density."""
     ...
 
 
@@ -121,4 +131,10 @@ def scorekit_samplers() -> Mapping[str, Callable[..., Sampler]]:
 @hookspec
 def scorekit_densities() -> Mapping[str, Callable[..., Density]]:
     """Densities in closed form at every noise level."""
+    ...
+
+
+@hookspec
+def scorekit_metrics() -> Mapping[str, Callable[..., Metric]]:
+    """Distances between the laws of two samples."""
     ...

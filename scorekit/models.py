@@ -3,6 +3,7 @@ r"""Score models: the parametrisations of s(x, sigma) by a network f, and target
     DirectScore     s(x, sigma) = f(x, sigma)               NCSN (Song and Ermon, arXiv 1907.05600)
     ScaledScore     s(x, sigma) = f(x, sigma) / sigma       NCSNv2, technique 3 (arXiv 2006.09011); sigma > 0
     RoundToLevels   s(x, sigma) = s(x, sigma_i)             sigma_i the nearest level the model was made for
+    ScoreOnly       the same score, without the log density
 
 A network is an `nn.Module` called as f(x, sigma), or f(x, sigma, condition), with sigma (B,) and never an index. A
 network that is valid at a table of levels only keeps it in a buffer `noise_levels` (L,); for a network that does
@@ -18,7 +19,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from scorekit.base import Generator, NoiseSchedule, ScoreModel, Target, TargetFamily, expand
+from scorekit.base import Generator, NoiseSchedule, ScoreModel, Target, TargetFamily, WrappedFamily, expand
 
 
 class NetworkScore(ScoreModel):
@@ -232,3 +233,25 @@ def from_score(
     if pair is not None and not (pair[0].isfinite().all() and pair[1].isfinite().all() and (pair[1] >= 0).all()):
         raise ValueError(f"from_score(moments={moments}): expected finite values and std >= 0")
     return ScoreFunction(function, min_sigma, pair)
+
+
+@final
+class ScoreOnly(WrappedFamily):
+    """A family without its log density, so that Metropolis kernels go by the score alone: for tests and comparisons.
+
+    Args:
+        family: the family whose log density is hidden.
+    """
+
+    def __init__(self, family: TargetFamily):
+        self._family = family
+
+    @property
+    def family(self) -> TargetFamily:
+        """The family underneath."""
+        return self._family
+
+    def at(self, sigma: float, *, like: Tensor | None = None, generator: Generator = None) -> Target:
+        """The family's target with its score and projection only."""
+        target = self._family.at(sigma, like=like, generator=generator)
+        return Target(target.score, project=target.project)

@@ -46,7 +46,8 @@ class Objective(nn.Module):
             "sigma^2" for several.
 
     Raises:
-        ValueError: if the model is not valid at the schedule's levels; if the estimator regresses on noise and a
+        ValueError: if the model is not valid at the schedule's levels, or knows a table of levels only and the schedule
+            draws between them; if the estimator regresses on noise and a
             level is 0; if the weight is not finite and positive at a level (a level of weight 0 would never be
             trained); if its name is unknown.
     """
@@ -56,6 +57,11 @@ class Objective(nn.Module):
         self.model, self.estimator, self.noise, self.weight = model, estimator, noise, weight
         levels = noise.levels()
         model.require(levels)
+        if noise.continuous and model.noise_levels is not None:
+            raise ValueError(
+                f"{noise} draws sigma from a continuous law; {model.title} knows its {len(model.noise_levels)} levels "
+                "only: train it on a schedule of them"
+            )
         if estimator.needs_noise and levels[-1] <= 0:
             raise ValueError(
                 f"{estimator} regresses on the noise and needs sigma > 0; {noise} goes down to {levels[-1]:g}"

@@ -47,7 +47,7 @@ def test_langevins_mean_and_draw_order():
     replayed = point.x + 0.3 * point.score + 0.6**0.5 * normal(point.x, generator=PerChain(3))
     assert (move.path[-1].x - replayed).abs().max() < 1e-15
     assert move.path[0] is point
-    assert move.momentum is None
+    assert move.momenta is None
 
 
 @given(

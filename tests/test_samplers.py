@@ -406,7 +406,7 @@ def test_rotating_the_problem_and_its_noise_rotates_the_path(monkeypatch):
     turned = from_score(lambda x, sigma: density.score(x @ q.T, sigma) @ q)
     straight = run(ALD, density, _x(5), torch.Generator().manual_seed(1))
     with monkeypatch.context() as patch:
-        patch.setattr("scorekit.base.normal", lambda like, *, generator: normal(like, generator=generator) @ q)
+        patch.setattr("scorekit.base.sampling.normal", lambda like, *, generator: normal(like, generator=generator) @ q)
         rotated = run(ALD, turned, _x(5) @ q, torch.Generator().manual_seed(1))
     assert (rotated @ q.T - straight).abs().max() < 1e-9
 

@@ -13,17 +13,27 @@ tuples and components: the fields are the repr and the JSON. `x` decides device 
 takes the keyword `generator`.
 """
 
-from scorekit._tensor import expand, sum_event
+from scorekit._tensor import expand, sum_event, wide
 from scorekit.base.families import ScoreModel, TargetFamily, WrappedFamily
+from scorekit.base.metric import Metric
 from scorekit.base.records import Info, Move, State, Step
-from scorekit.base.sampling import GaussianProposal, Kernel, Proposal, Sampler, Start, StepSize, Transition
+from scorekit.base.sampling import (
+    GaussianProposal,
+    Kernel,
+    LineIntegral,
+    Proposal,
+    Sampler,
+    Start,
+    StepSize,
+    Transition,
+)
 from scorekit.base.training import Estimator, NoiseSchedule
 from scorekit.random import Generator, PerChain, fork, normal, rademacher, shift, uniform
 from scorekit.target import Point, Target, TensorFunction
 
 __all__ = [
-    "Estimator", "GaussianProposal", "Generator", "Info", "Kernel", "Move", "NoiseSchedule", "PerChain", "Point",
-    "Proposal", "Sampler", "ScoreModel", "Start", "State", "Step", "StepSize", "Target", "TargetFamily",
-    "TensorFunction", "Transition", "WrappedFamily", "expand", "fork", "normal", "rademacher", "shift", "sum_event",
-    "uniform",
+    "Estimator", "GaussianProposal", "Generator", "Info", "Kernel", "LineIntegral", "Metric", "Move", "NoiseSchedule",
+    "PerChain", "Point", "Proposal", "Sampler", "ScoreModel", "Start", "State", "Step", "StepSize", "Target",
+    "TargetFamily", "TensorFunction", "Transition", "WrappedFamily", "expand", "fork", "normal", "rademacher", "shift",
+    "sum_event", "uniform", "wide",
 ]  # fmt: skip

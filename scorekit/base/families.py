@@ -170,9 +170,8 @@ class ScoreModel(nn.Module, TargetFamily):
     def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         """The score: x (B, *E), sigma (B,) per example (never an index) -> (B, *E)."""
 
-    @final
     def at(self, sigma: float, *, like: Tensor | None = None, generator: Generator = None) -> Target:
-        """The target whose score is the model's at one level."""
+        """The target whose score is the model's at one level; a model that knows its log density adds it."""
         return Target(lambda x: self(x, x.new_full((x.shape[0],), sigma)))
 
     @property

@@ -8,11 +8,11 @@ from scorekit.target import Point
 
 
 class Move(NamedTuple):
-    """A proposed move: the points visited from the current to the proposed one, and the momentum at the end (None
-    without one)."""
+    """A proposed move: the points visited from the current to the proposed one, and the momenta (B, *E) before and
+    after (None without one)."""
 
     path: tuple[Point, ...]
-    momentum: Tensor | None = None
+    momenta: tuple[Tensor, Tensor] | None = None
 
 
 class Info(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, final
 import torch
 from torch import Tensor
 
-from scorekit._tensor import expand, sum_event
+from scorekit._tensor import expand, sum_event, wide
 from scorekit.base.families import TargetFamily
 from scorekit.base.records import Info, Move, StateT, Step
 from scorekit.random import Generator, normal
@@ -18,6 +18,12 @@ class Proposal(ABC):
     """A random move from the current point, with the ratio of its densities."""
 
     needs_score: ClassVar[bool] = True
+    """False if it never asks for the score: then a known log density is all that a Metropolis kernel evaluates."""
+
+    @property
+    def num_segments(self) -> int:
+        """How many segments the path of a move has: 1 unless it visits points on its way."""
+        return 1
 
     @abstractmethod
     def propose(self, point: Point, step_size: Tensor, *, generator: Generator = None) -> Move:
@@ -25,7 +31,7 @@ class Proposal(ABC):
 
     @abstractmethod
     def log_q_ratio(self, move: Move, step_size: Tensor) -> Tensor:
-        """log q(current | proposed) - log q(proposed | current), (B,)."""
+        """log q(current | proposed) - log q(proposed | current), (B,), in float32 or better."""
 
 
 class GaussianProposal(Proposal):
@@ -46,14 +52,37 @@ class GaussianProposal(Proposal):
     def log_q_ratio(self, move: Move, step_size: Tensor) -> Tensor:
         """(|y - mean(x)|^2 - |x - mean(y)|^2) / 4h, summed over the event: (B,)."""
         current, proposed = move.path[0], move.path[-1]
-        forward = (proposed.x - self.mean(current, step_size)).square()
-        backward = (current.x - self.mean(proposed, step_size)).square()
-        return sum_event((forward - backward) / (4 * expand(step_size, current.x)))
+        forward = wide(proposed.x - self.mean(current, step_size)).square()
+        backward = wide(current.x - self.mean(proposed, step_size)).square()
+        return sum_event((forward - backward) / (4 * wide(expand(step_size, current.x))))
+
+
+class LineIntegral(ABC):
+    """log p(y) - log p(x) from the score alone: its line integral along the path of a move."""
+
+    min_segments: ClassVar[int] = 1
+    """The fewest segments of a path that the rule can integrate over."""
+
+    @abstractmethod
+    def __call__(self, path: tuple[Point, ...]) -> tuple[Tensor, Tensor]:
+        """Integrate.
+
+        Args:
+            path: the points of a move; their scores are cached, those of other points cost an evaluation each.
+
+        Returns:
+            log p(last) - log p(first), (B,), in float32 or better, antisymmetric under reversal of the path; and
+            whether the rule vouches for it, (B,) bool: a move that it does not is rejected.
+        """
 
 
 class Kernel(ABC, Generic[StateT]):
     """A Markov kernel on the chains' state at one noise level: pure tensor code, without a branch on a tensor's
     value."""
+
+    adjusted: ClassVar[bool] = False
+    """True if it leaves the target invariant by accepting or rejecting: a sampler then refuses a step size that depends
+    on the state, which would break detailed balance."""
 
     @abstractmethod
     def init(self, point: Point, *, generator: Generator = None) -> StateT:

@@ -10,7 +10,10 @@ from scorekit.target import TensorFunction
 
 
 class NoiseSchedule(ABC):
-    """The noise levels sigma_1 > ... > sigma_L that a model is trained on, and their law during training."""
+    """The noise levels sigma_1 > ... > sigma_L that samplers visit, and the law of sigma during training."""
+
+    continuous: ClassVar[bool] = False
+    """True if training draws sigma from a continuous law on [sigma_L, sigma_1], not from the levels."""
 
     @abstractmethod
     def levels(self) -> Tensor:

@@ -1,4 +1,4 @@
-r"""Samplers: one driver for every kernel, schedule, step size and transition, and the loop around it.
+r"""Samplers: one driver for every kernel, schedule, step size and transition.
 
 **Annealed MCMC** (NCSN's Algorithm 1 with any kernel). For sigma_1 > ... > sigma_L: move the chains from the level
 before by a transition, then take `steps_per_level` steps of the kernel on p_sigma; last, a final transition
@@ -9,17 +9,15 @@ more to denoise. Every update yields a `Step`, the last one included: the releas
 one update short.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from scorekit.base import (
     Generator,
-    Info,
     Kernel,
     NoiseSchedule,
     Point,
@@ -31,13 +29,9 @@ from scorekit.base import (
     TargetFamily,
     Transition,
     fork,
-    shift,
 )
-from scorekit.kernels import Unadjusted
-from scorekit.noise import SingleLevel
-from scorekit.proposals import Langevin
 from scorekit.starts import Matched
-from scorekit.step_sizes import Constant, SigmaSquared
+from scorekit.step_sizes import SigmaSquared
 from scorekit.target import identity
 from scorekit.transitions import Stay
 
@@ -57,7 +51,8 @@ class AnnealedMCMC(Sampler):
         final: the last move, from sigma_L to sigma = 0; `Stay()` for none.
 
     Raises:
-        ValueError: if steps_per_level < 0, or a transition that only moves to sigma = 0 is put between levels.
+        ValueError: if steps_per_level < 0; if a transition that only moves to sigma = 0 is put between levels; if a
+            Metropolis-adjusted kernel is given a step size that depends on the state.
     """
 
     kernel: Kernel[Any]
@@ -74,6 +69,12 @@ class AnnealedMCMC(Sampler):
         if self.transition.only_final:
             raise ValueError(
                 f"AnnealedMCMC(transition={self.transition}): it moves to sigma = 0 only; use it as final="
+            )
+
+        if self.kernel.adjusted and self.step_size.uses_point:
+            raise ValueError(
+                f"AnnealedMCMC(kernel={self.kernel}, step_size={self.step_size}): the step size depends on the state, "
+                "which breaks the kernel's detailed balance; use an unadjusted kernel or a fixed step"
             )
 
     def num_updates(self) -> int:
@@ -96,7 +97,7 @@ class AnnealedMCMC(Sampler):
         Raises:
             ValueError: if the shape has no event axis or no chain.
         """
-        _check_shape(shape)
+        check_shape(shape)
         if family is not None:
             device, dtype = device or family.device, dtype or family.dtype
         like = torch.empty(tuple(shape), device=device, dtype=dtype)
@@ -169,171 +170,9 @@ class AnnealedMCMC(Sampler):
         return self.step_size(sigma, point) if self.steps_per_level and not self.step_size.uses_point else None
 
 
-def langevin(
-    *,
-    sigma: float = 0.0,
-    step_size: StepSize | float | None = None,
-    num_steps: int = 1000,
-    start: Start = Matched(),
-    final: Transition = Stay(),
-) -> AnnealedMCMC:
-    """Unadjusted Langevin dynamics at one noise level: x <- x + h s(x, sigma) + sqrt(2 h) z.
-
-    Args:
-        sigma: the level; 0 samples the clean target.
-        step_size: h, or a rule; None takes sigma^2 / 8, and is refused at sigma = 0 when sampling starts.
-        num_steps: how many steps.
-        start: the law of the initial chains.
-        final: the last move; `Denoise()` for Tweedie's posterior mean.
-    """
-    return AnnealedMCMC(
-        Unadjusted(Langevin()), SingleLevel(sigma), _rule(step_size), num_steps, start=start, final=final
-    )
-
-
-def annealed_langevin(
-    noise: NoiseSchedule,
-    *,
-    step_size: StepSize | float | None = None,
-    steps_per_level: int = 100,
-    transition: Transition = Stay(),
-    start: Start = Matched(),
-    final: Transition = Stay(),
-) -> AnnealedMCMC:
-    """Annealed Langevin dynamics (Song and Ermon, arXiv 1907.05600, Algorithm 1).
-
-    The paper's setting is `SigmaSquared(1e-5, sigma_min=0.01)` as printed (its alpha is 2 h) or `SigmaSquared(2e-5,
-    sigma_min=0.01)` as released, 100 steps a level, `start=Uniform(0, 1)`.
-
-    Args:
-        noise: the levels to visit.
-        step_size: h, or a rule; None takes sigma^2 / 8.
-        steps_per_level: T.
-        transition: how chains move from a level to the next.
-        start: the law of the initial chains.
-        final: the last move; `Denoise()` for Tweedie's posterior mean.
-    """
-    return AnnealedMCMC(
-        Unadjusted(Langevin()), noise, _rule(step_size), steps_per_level, transition, start=start, final=final
-    )
-
-
-def _rule(step_size: StepSize | float | None) -> StepSize:
-    if step_size is None:
-        return SigmaSquared()
-    return step_size if isinstance(step_size, StepSize) else Constant(step_size)
-
-
-def sample(
-    sampler: Sampler,
-    family: TargetFamily,
-    shape: tuple[int, ...],
-    *,
-    generator: Generator = None,
-    batch_size: int | None = None,
-    progress: bool = False,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
-) -> Tensor:
-    """Run a sampler from its own start to its last update, in flat memory.
-
-    The family's modules are in evaluation mode meanwhile, and each gets its own mode back.
-
-    Args:
-        sampler: the sampler.
-        family: the targets: a score model, a density, `from_score(...)`, ...
-        shape: (B, *E): the number of chains, and the event's shape.
-        generator: where randomness comes from. With a `PerChain`, chain i is the same whatever B and batch_size, to
-            rounding.
-        batch_size: how many chains run at once; None for all. The last batch may be smaller.
-        progress: show a progress bar, on a terminal.
-        device, dtype: of the chains; the family's own, else torch's defaults, unless given.
-
-    Returns:
-        The last state of the chains (B, *E).
-
-    Raises:
-        ValueError: from `sampler.initial` and `sampler.steps`; if batch_size < 1.
-    """
-    _check_shape(shape)
-    if not isinstance(family, TargetFamily):
-        raise TypeError(
-            f"sample takes a family of targets, not a {type(family).__name__}: wrap a network in DirectScore or "
-            "ScaledScore, a function in from_score"
-        )
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"sample(batch_size={batch_size}): expected at least one chain at once")
-    size = batch_size or shape[0]
-    chunks = [(first, min(size, shape[0] - first)) for first in range(0, shape[0], size)]
-    parts = []
-    with family.evaluating(), _bar(len(chunks) * sampler.num_updates(), progress) as advance, _no_autograd(family):
-        for first, count in chunks:
-            streams = shift(generator, first)
-            x = sampler.initial((count, *shape[1:]), family=family, generator=streams, device=device, dtype=dtype)
-            for step in sampler.steps(family, x, generator=streams):
-                x = step.x
-                advance()
-            parts.append(x)
-    return torch.cat(parts)  # outside inference mode: an ordinary tensor
-
-
-def _check_shape(shape: tuple[int, ...]) -> None:
+def check_shape(shape: tuple[int, ...]) -> None:
+    """Refuse a shape that is not (B, *E)."""
     if len(shape) < 2 or min(shape) < 1:
         raise ValueError(
             f"shape {tuple(shape)}: expected (B, *E), a number of chains and at least one event axis, all >= 1"
         )
-
-
-def _no_autograd(family: TargetFamily) -> AbstractContextManager[None]:
-    return torch.inference_mode() if family.inference_mode else torch.no_grad()
-
-
-@contextmanager
-def _bar(total: int, shown: bool) -> Iterator[Callable[[], object]]:
-    """A function to call at each update."""
-    if not shown:
-        yield lambda: None
-        return
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total, desc="sampling", unit="step", disable=None) as bar:
-        yield bar.update
-
-
-class Chains(NamedTuple):
-    """States kept from a run, with time as the first axis."""
-
-    x: Tensor  # (T, B, *E)
-    sigma: Tensor  # (T,), float64
-    info: Info | None  # each field (T, B); None if no kept step decided anything
-
-
-def collect(steps: Iterable[Step], *, every: int = 1, start: int = 0) -> Chains:
-    """Keep the updates number start, start + every, ... (from 0) of a run.
-
-    Args:
-        steps: what `Sampler.steps` yields.
-        every: keep one update in so many.
-        start: the first one kept.
-
-    Returns:
-        The kept states. Updates that decide nothing (a transition) have NaN or False in `info` where others decide.
-
-    Raises:
-        ValueError: if every < 1, start < 0, or nothing was kept.
-    """
-    if every < 1 or start < 0:
-        raise ValueError(f"collect(every={every}, start={start}): expected every >= 1 and start >= 0")
-    kept = [step for number, step in enumerate(steps) if number >= start and (number - start) % every == 0]
-    if not kept:
-        raise ValueError(f"collect(every={every}, start={start}): the run has too few updates, nothing was kept")
-    sigma = torch.tensor([step.sigma for step in kept], dtype=torch.float64)
-    return Chains(torch.stack([step.x for step in kept]), sigma, _stack([step.info for step in kept]))
-
-
-def _stack(infos: list[Info | None]) -> Info | None:
-    decided = next((info for info in infos if info is not None), None)
-    if decided is None:
-        return None
-    nothing = Info(*(torch.zeros_like(v) if v.dtype == torch.bool else torch.full_like(v, torch.nan) for v in decided))
-    return Info(*map(torch.stack, zip(*(info or nothing for info in infos), strict=True)))
