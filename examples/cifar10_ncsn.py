@@ -217,6 +217,8 @@ def main(
     if weights == "ema" and sample_only is None and chosen.training.ema_decay is None:
         raise ValueError(f"--weights ema: the preset {preset} keeps no moving average")
     out = out or Path("runs") / (preset if sample_only is None else f"{preset}-samples")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out}: it is a file; expected a folder, which is made if it is not there")
     out.mkdir(parents=True, exist_ok=True)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if sample_only is not None:

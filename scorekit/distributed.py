@@ -41,8 +41,14 @@ def sample_on_processes(
         (B, *E), on the CPU.
 
     Raises:
+        TypeError: if the generator has not one stream for each chain.
         ValueError: if batch_size < 1 or shape has no chain; from `sample`.
     """
+    if not isinstance(generator, PerChain):
+        raise TypeError(
+            f"sample_on_processes(generator={generator!r}): expected a PerChain: other generators' draws depend on "
+            "how the chains are cut into chunks"
+        )
     if batch_size < 1 or not shape or shape[0] < 1:
         raise ValueError(
             f"batch_size = {batch_size}, shape {tuple(shape)}: expected batch_size >= 1 and a shape (B, *E) with B >= 1"

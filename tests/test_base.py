@@ -78,6 +78,13 @@ def test_a_family_accepts_its_own_levels_to_one_part_in_ten_thousand(levels):
     Table().require(torch.tensor(levels, dtype=torch.float64))
 
 
+def test_the_smallest_level_may_be_off_by_a_rounding_in_single_precision():
+    least = float(torch.tensor(0.01))  # above .01 or below it
+    sk.ScaledScore(nn.Identity(), min_sigma=max(least, 0.01)).require(torch.tensor([min(least, 0.01)]).double())
+    with pytest.raises(ValueError, match="below the smallest level"):
+        sk.ScaledScore(nn.Identity(), min_sigma=0.01).require(torch.tensor([0.01 * (1 - 1e-5)], dtype=torch.float64))
+
+
 @pytest.mark.parametrize("sigma", [0.0, 0.1 * (1 + 2e-4), 0.5, 2.0])
 def test_a_family_refuses_other_levels_and_names_the_remedy(sigma):
     with pytest.raises(ValueError, match=rf"sigma = {sigma:g} is not one of the 2 levels that Table.*RoundToLevels"):

@@ -61,3 +61,8 @@ def test_bad_sizes_are_refused():
             sample_on_processes(
                 PlainRuntime("cpu"), SAMPLER, Linear(), shape, generator=sk.PerChain(0), batch_size=batch_size
             )
+
+
+def test_a_generator_without_a_stream_for_each_chain_is_refused():
+    with pytest.raises(TypeError, match="expected a PerChain"):
+        sample_on_processes(PlainRuntime("cpu"), SAMPLER, Linear(), (4, 3), generator=torch.Generator(), batch_size=4)

@@ -213,6 +213,9 @@ def test_bad_requests_are_refused_before_training(tmp_path):
         ncsn.main(preset="smoke", out=tmp_path, num_samples=0)
     with pytest.raises(ValueError, match="num_steps"):
         ncsn.main(preset="smoke", out=tmp_path, steps=0)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="it is a file"):
+        ncsn.main(preset="smoke", out=tmp_path / "file")
 
 
 def test_fewer_steps_than_trained_are_refused(smoke):

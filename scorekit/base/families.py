@@ -78,11 +78,11 @@ class TargetFamily(ABC):
         starts.
 
         Raises:
-            ValueError: naming the first level that is below `min_sigma`, or further than 1e-4 (relative) from all
-                `noise_levels`.
+            ValueError: naming the first level that is below `min_sigma` by more than 1e-6 of it, or further than 1e-4
+                (relative) from all `noise_levels`.
         """
         for sigma in levels.tolist():
-            if sigma < self.min_sigma:
+            if sigma < self.min_sigma * (1 - 1e-6):
                 raise ValueError(
                     f"sigma = {sigma:g} is below the smallest level {self.min_sigma:g} at which {self.title} is valid"
                 )
