@@ -8,6 +8,7 @@ import os
 import tempfile
 
 import pytest
+import torch
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 from sybil.parsers.rest import DocTestParser
@@ -17,6 +18,7 @@ from xdist.scheduler import LoadFileScheduling
 def enter_folder(namespace):
     namespace["_before"], namespace["_folder"] = os.getcwd(), tempfile.TemporaryDirectory()
     os.chdir(namespace["_folder"].name)
+    torch.manual_seed(0)  # a page gives the same numbers each time
 
 
 def leave_folder(namespace):

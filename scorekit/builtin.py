@@ -10,6 +10,8 @@ from torch import nn
 from scorekit.base import (
     Estimator,
     Kernel,
+    LineIntegral,
+    Metric,
     NoiseSchedule,
     Proposal,
     Sampler,
@@ -24,66 +26,131 @@ from scorekit.hookspecs import hookimpl
 
 @hookimpl
 def scorekit_noise_schedules() -> Mapping[str, Callable[..., NoiseSchedule]]:
-    """Geometric (NCSN) and one level."""
-    from scorekit.noise import Geometric, SingleLevel
+    """Levels in steps that are equal in one sense or another, one level, and a continuous law."""
+    from scorekit.noise import Cosine, Geometric, Karras, Levels, Linear, LogNormal, SingleLevel
 
-    return {"geometric": Geometric, "single-level": SingleLevel}
+    return {
+        "geometric": Geometric,
+        "single-level": SingleLevel,
+        "linear": Linear,
+        "cosine": Cosine,
+        "karras": Karras,
+        "levels": Levels,
+        "log-normal": LogNormal,
+    }
 
 
 @hookimpl
 def scorekit_estimators() -> Mapping[str, Callable[..., Estimator]]:
-    """Denoising score matching."""
-    from scorekit.estimators import DenoisingScoreMatching
+    """Denoising, implicit, sliced and explicit score matching."""
+    from scorekit.estimators import (
+        DenoisingScoreMatching,
+        ExplicitScoreMatching,
+        FiniteDifferenceSliced,
+        ImplicitScoreMatching,
+        SlicedScoreMatching,
+    )
 
-    return {"denoising": DenoisingScoreMatching}
+    return {
+        "denoising": DenoisingScoreMatching,
+        "implicit": ImplicitScoreMatching,
+        "sliced": SlicedScoreMatching,
+        "finite-difference": FiniteDifferenceSliced,
+        "explicit": ExplicitScoreMatching,
+    }
 
 
 @hookimpl
 def scorekit_networks() -> Mapping[str, Callable[..., nn.Module]]:
-    """NCSN's RefineNet, and an MLP for toy densities."""
-    from scorekit.networks import MLP, RefineNet
+    """NCSN's RefineNet, a perceptron for toy densities, and networks with one output for energies."""
+    from scorekit.networks import MLP, InnerProduct, RefineNet, ScalarMLP
 
-    return {"refinenet": RefineNet, "mlp": MLP}
+    return {
+        "refinenet": RefineNet,
+        "mlp": MLP,
+        "scalar-mlp": ScalarMLP,
+        "inner-product": InnerProduct,
+    }
 
 
 @hookimpl
 def scorekit_models() -> Mapping[str, Callable[..., ScoreModel]]:
-    """The parametrisations of NCSN and NCSNv2, and rounding to a table of levels."""
+    """The parametrisations of the score by a network, and rounding to a table of levels."""
+    from scorekit.denoisers import Denoiser
+    from scorekit.energies import EnergyModel
     from scorekit.models import DirectScore, RoundToLevels, ScaledScore
 
-    return {"direct-score": DirectScore, "scaled-score": ScaledScore, "round-to-levels": RoundToLevels}
+    return {
+        "direct-score": DirectScore,
+        "scaled-score": ScaledScore,
+        "denoiser": Denoiser,
+        "energy": EnergyModel,
+        "round-to-levels": RoundToLevels,
+    }
 
 
 @hookimpl
 def scorekit_proposals() -> Mapping[str, Callable[..., Proposal]]:
-    """The Euler-Maruyama step of Langevin dynamics."""
-    from scorekit.proposals import Langevin
+    """Langevin, Hamiltonian and random-walk moves."""
+    from scorekit.proposals import Hamiltonian, Langevin, RandomWalk
 
-    return {"langevin": Langevin}
+    return {
+        "langevin": Langevin,
+        "hamiltonian": Hamiltonian,
+        "random-walk": RandomWalk,
+    }
+
+
+@hookimpl
+def scorekit_line_integrals() -> Mapping[str, Callable[..., LineIntegral]]:
+    """Quadrature on each segment, and a rule on what a trajectory has evaluated anyway."""
+    from scorekit.line_integrals import FreeCubic, GaussLobatto
+
+    return {
+        "gauss-lobatto": GaussLobatto,
+        "free-cubic": FreeCubic,
+    }
 
 
 @hookimpl
 def scorekit_kernels() -> Mapping[str, Callable[..., Kernel]]:
-    """Every proposed move is made."""
-    from scorekit.kernels import Unadjusted
+    """Every proposed move is made, or Metropolis decides."""
+    from scorekit.kernels import MetropolisAdjusted, Unadjusted
 
-    return {"unadjusted": Unadjusted}
+    return {
+        "unadjusted": Unadjusted,
+        "metropolis-adjusted": MetropolisAdjusted,
+    }
 
 
 @hookimpl
 def scorekit_step_sizes() -> Mapping[str, Callable[..., StepSize]]:
-    """One h, and h proportional to sigma^2 (NCSN)."""
-    from scorekit.step_sizes import Constant, SigmaSquared
+    """One h, rules by the level, a table, a rule by the state, and a diagonal preconditioner."""
+    from scorekit.step_sizes import SNR, Constant, PerCoordinate, SigmaSquared, Table
 
-    return {"constant": Constant, "sigma-squared": SigmaSquared}
+    return {
+        "constant": Constant,
+        "sigma-squared": SigmaSquared,
+        "table": Table,
+        "snr": SNR,
+        "per-coordinate": PerCoordinate,
+    }
 
 
 @hookimpl
 def scorekit_transitions() -> Mapping[str, Callable[..., Transition]]:
-    """No move, and Tweedie's posterior mean."""
-    from scorekit.transitions import Denoise, Stay
+    """No move, Tweedie's mean, and steps along the flow or the reverse diffusion."""
+    from scorekit.transitions import Ancestral, Denoise, DPMSolverMultistep, Euler, Heun, ReverseDiffusion, Stay
 
-    return {"stay": Stay, "denoise": Denoise}
+    return {
+        "stay": Stay,
+        "denoise": Denoise,
+        "euler": Euler,
+        "heun": Heun,
+        "reverse-diffusion": ReverseDiffusion,
+        "ancestral": Ancestral,
+        "dpm-solver-multistep": DPMSolverMultistep,
+    }
 
 
 @hookimpl
@@ -96,15 +163,81 @@ def scorekit_starts() -> Mapping[str, Callable[..., Start]]:
 
 @hookimpl
 def scorekit_samplers() -> Mapping[str, Callable[..., Sampler]]:
-    """Langevin dynamics, annealed Langevin dynamics, and the class that both are instances of."""
-    from scorekit.samplers import AnnealedMCMC, annealed_langevin, langevin
+    """What a user calls a sampler, and the class that all are instances of."""
+    from scorekit.samplers import (
+        AnnealedMCMC,
+        ancestral,
+        annealed_hmc,
+        annealed_langevin,
+        annealed_mala,
+        dpm_solver,
+        heun,
+        hmc,
+        langevin,
+        mala,
+        predictor_corrector,
+        random_walk,
+        reverse_diffusion,
+    )
 
-    return {"langevin": langevin, "annealed-langevin": annealed_langevin, "annealed-mcmc": AnnealedMCMC}
+    return {
+        "langevin": langevin,
+        "mala": mala,
+        "hmc": hmc,
+        "random-walk": random_walk,
+        "annealed-langevin": annealed_langevin,
+        "annealed-mala": annealed_mala,
+        "annealed-hmc": annealed_hmc,
+        "ancestral": ancestral,
+        "reverse-diffusion": reverse_diffusion,
+        "heun": heun,
+        "dpm-solver": dpm_solver,
+        "predictor-corrector": predictor_corrector,
+        "annealed-mcmc": AnnealedMCMC,
+    }
 
 
 @hookimpl
 def scorekit_densities() -> Mapping[str, Callable[..., Density]]:
-    """Gaussians and their mixtures."""
-    from scorekit.densities import Gaussian, GaussianMixture
+    """Toy densities, most of them in closed form at every level."""
+    from scorekit.densities import (
+        Banana,
+        Box,
+        Checkerboard,
+        Exponential,
+        Funnel,
+        Gaussian,
+        GaussianMixture,
+        LogGamma,
+        Ring,
+        TwoMoons,
+        fig3_mixture,
+        toy_mixture,
+    )
 
-    return {"gaussian": Gaussian, "gaussian-mixture": GaussianMixture}
+    return {
+        "gaussian": Gaussian,
+        "gaussian-mixture": GaussianMixture,
+        "toy-mixture": toy_mixture,
+        "fig3-mixture": fig3_mixture,
+        "ring": Ring,
+        "box": Box,
+        "checkerboard": Checkerboard,
+        "two-moons": TwoMoons,
+        "banana": Banana,
+        "funnel": Funnel,
+        "log-gamma": LogGamma,
+        "exponential": Exponential,
+    }
+
+
+@hookimpl
+def scorekit_metrics() -> Mapping[str, Callable[..., Metric]]:
+    """Distances between the laws of two samples."""
+    from scorekit.metrics import MaximumMeanDiscrepancy, ModeWeightError, SlicedWasserstein
+
+    return {
+        "mmd": MaximumMeanDiscrepancy,
+        "sliced-wasserstein": SlicedWasserstein,
+        "mode-weight-error": ModeWeightError,
+    }

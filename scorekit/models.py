@@ -14,25 +14,66 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import TypeAlias, final
 
 import torch
 from torch import Tensor, nn
 
 from scorekit.base import Generator, NoiseSchedule, ScoreModel, Target, TargetFamily, WrappedFamily, expand
 
+Moments: TypeAlias = tuple[Tensor, Tensor]
 
-class NetworkScore(ScoreModel):
+
+class NetworkModel(ScoreModel):
     """A score model around one network: the checks at its boundary, and the levels at which it is valid.
 
     Args:
-        net: f(x, sigma[, condition]), (B, *E), (B,) -> (B, *E).
+        net: f(x, sigma[, condition]), with x (B, *E) and sigma (B,).
         noise: the schedule with the only levels that f knows; None if f knows every sigma or keeps its own table.
     """
 
     def __init__(self, net: nn.Module, noise: NoiseSchedule | None = None):
         super().__init__()
         self.net, self.noise = net, noise
+
+    @final
+    def output(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        """What the network makes of x (B, *E) and sigma (B,).
+
+        Raises:
+            ValueError: if x has no event axis, or sigma is not one number per example.
+        """
+        if x.ndim < 2 or sigma.shape != x.shape[:1]:
+            raise ValueError(
+                f"a score model takes x of shape (B, *E) and sigma of shape (B,); got {tuple(x.shape)} and "
+                f"{tuple(sigma.shape)}"
+            )
+        return self.net(x, sigma) if condition is None else self.net(x, sigma, condition)
+
+    @property
+    def noise_levels(self) -> Tensor | None:
+        """The levels of `noise`, else the network's buffer `noise_levels`, else None."""
+        return _table(self.net) if self.noise is None else self.noise.levels()
+
+
+_WRAPPERS = {"_orig_mod", "net"}  # where torch.compile's wrapper keeps its module, and a network made of a network
+
+
+def _table(net: nn.Module) -> Tensor | None:
+    for name, buffer in net.named_buffers():
+        *path, last = name.split(".")
+        if last == "noise_levels" and _WRAPPERS.issuperset(path):
+            return buffer
+    return None
+
+
+class NetworkScore(NetworkModel):
+    """A score model around a network with an output of the shape of x.
+
+    Args:
+        net: f(x, sigma[, condition]), (B, *E), (B,) -> (B, *E).
+        noise: the schedule with the only levels that f knows; None if f knows every sigma or keeps its own table.
+    """
 
     @abstractmethod
     def parametrise(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
@@ -45,28 +86,13 @@ class NetworkScore(ScoreModel):
         Raises:
             ValueError: if x has no event axis, sigma is not one number per example, or the network changes the shape.
         """
-        if x.ndim < 2 or sigma.shape != x.shape[:1]:
-            raise ValueError(
-                f"a score model takes x of shape (B, *E) and sigma of shape (B,); got {tuple(x.shape)} and "
-                f"{tuple(sigma.shape)}"
-            )
-        output = self.net(x, sigma) if condition is None else self.net(x, sigma, condition)
+        output = self.output(x, sigma, condition)
         if output.shape != x.shape:
             raise ValueError(
                 f"{type(self.net).__name__} maps x of shape {tuple(x.shape)} to {tuple(output.shape)}: a score has the "
                 "shape of x"
             )
         return self.parametrise(output.to(x.dtype), x, sigma)
-
-    @property
-    def noise_levels(self) -> Tensor | None:
-        """The levels of `noise`, else the network's buffer `noise_levels`, else None."""
-        if self.noise is not None:
-            return self.noise.levels()
-        buffers = dict(self.net.named_buffers())
-        return buffers.get(
-            "noise_levels", buffers.get("_orig_mod.noise_levels")
-        )  # the second of torch.compile's wrapper
 
 
 @final
@@ -151,6 +177,11 @@ class RoundToLevels(ScoreModel):
         nearest = torch.bucketize(sigma.to(self._boundaries.dtype), self._boundaries)
         return self.model(x, self._ascending[nearest].to(torch.promote_types(sigma.dtype, torch.float32)), condition)
 
+    def at(self, sigma: float, *, like: Tensor | None = None, generator: Generator = None) -> Target:
+        """The model's target at the nearest level, with its log density if it knows it."""
+        nearest = torch.bucketize(torch.tensor(sigma, dtype=torch.float64), self._boundaries.cpu())
+        return self.model.at(self._ascending[nearest].item(), like=like, generator=generator)
+
     @property
     def moments(self) -> tuple[Tensor, Tensor] | None:
         """Its own, if `set_moments` gave it some, else the model's."""
@@ -163,18 +194,19 @@ class RoundToLevels(ScoreModel):
         return self.model.inference_mode
 
 
-@final
 @dataclass(frozen=True, eq=False, repr=False)
-class ScoreFunction(TargetFamily):
-    """A family given by a function (x, sigma) -> grad log p_sigma(x); see `from_score`."""
+class FunctionFamily(TargetFamily):
+    """A family given by a function of (x, sigma), with sigma one Python float.
+
+    Args:
+        function: (x, sigma) -> a tensor.
+        lowest: the smallest sigma at which it is valid.
+        data_moments: (mean, std) of the clean data, if known.
+    """
 
     function: Callable[[Tensor, float], Tensor]
     lowest: float = 0.0
-    data_moments: tuple[Tensor, Tensor] | None = None
-
-    def at(self, sigma: float, *, like: Tensor | None = None, generator: Generator = None) -> Target:
-        """The target with the function's score at one level."""
-        return Target(lambda x: self._checked(self.function(x, sigma), x))
+    data_moments: Moments | None = None
 
     @property
     def min_sigma(self) -> float:
@@ -182,9 +214,43 @@ class ScoreFunction(TargetFamily):
         return self.lowest
 
     @property
-    def moments(self) -> tuple[Tensor, Tensor] | None:
+    def moments(self) -> Moments | None:
         """(mean, std) of the clean data, if they were given."""
         return self.data_moments
+
+
+def function_arguments(
+    maker: str,
+    function: Callable[[Tensor, float], Tensor],
+    returns: str,
+    min_sigma: float,
+    moments: Moments | tuple[float, float] | None,
+) -> tuple[Callable[[Tensor, float], Tensor], float, Moments | None]:
+    """The fields of a `FunctionFamily`, checked; `maker` is the constructor that messages name, `returns` what its
+    function gives.
+
+    Raises:
+        TypeError: if `function` cannot be called.
+        ValueError: if min_sigma is negative or not finite, or a moment not finite, or std < 0.
+    """
+    if not callable(function):
+        raise TypeError(f"{maker}({function!r}): expected a function (x, sigma) -> {returns}")
+    if not 0 <= min_sigma < math.inf:
+        raise ValueError(f"{maker}(min_sigma={min_sigma}): expected 0 <= min_sigma < inf")
+    pair = None if moments is None else (torch.as_tensor(moments[0]), torch.as_tensor(moments[1]))
+    if pair is not None and not (pair[0].isfinite().all() and pair[1].isfinite().all() and (pair[1] >= 0).all()):
+        raise ValueError(f"{maker}(moments={moments}): expected finite values and std >= 0")
+    return function, min_sigma, pair
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class ScoreFunction(FunctionFamily):
+    """A family given by a function (x, sigma) -> grad log p_sigma(x); see `from_score`."""
+
+    def at(self, sigma: float, *, like: Tensor | None = None, generator: Generator = None) -> Target:
+        """The target with the function's score at one level."""
+        return Target(lambda x: self._checked(self.function(x, sigma), x))
 
     def _checked(self, score: Tensor, x: Tensor) -> Tensor:
         if score.shape != x.shape:
@@ -207,7 +273,7 @@ def from_score(
     function: Callable[[Tensor, float], Tensor],
     *,
     min_sigma: float = 0.0,
-    moments: tuple[Tensor, Tensor] | tuple[float, float] | None = None,
+    moments: Moments | tuple[float, float] | None = None,
 ) -> ScoreFunction:
     """A target family from someone else's score.
 
@@ -225,14 +291,7 @@ def from_score(
         ValueError: if min_sigma is negative, or a moment not finite, or std < 0; when sampling, if the function
             changes the shape or the type of x.
     """
-    if not callable(function):
-        raise TypeError(f"from_score({function!r}): expected a function (x, sigma) -> score")
-    if not 0 <= min_sigma < math.inf:
-        raise ValueError(f"from_score(min_sigma={min_sigma}): expected 0 <= min_sigma < inf")
-    pair = None if moments is None else (torch.as_tensor(moments[0]), torch.as_tensor(moments[1]))
-    if pair is not None and not (pair[0].isfinite().all() and pair[1].isfinite().all() and (pair[1] >= 0).all()):
-        raise ValueError(f"from_score(moments={moments}): expected finite values and std >= 0")
-    return ScoreFunction(function, min_sigma, pair)
+    return ScoreFunction(*function_arguments("from_score", function, "score", min_sigma, moments))
 
 
 @final

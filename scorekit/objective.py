@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from scorekit.base import Estimator, Generator, NoiseSchedule, ScoreModel, expand, fork, normal
+from scorekit.noise import checked_levels
 
 Weight: TypeAlias = Literal["sigma^2", "sigma", "1"] | Callable[[Tensor], Tensor] | None
 
@@ -46,16 +47,16 @@ class Objective(nn.Module):
             "sigma^2" for several.
 
     Raises:
-        ValueError: if the model is not valid at the schedule's levels, or knows a table of levels only and the schedule
-            draws between them; if the estimator regresses on noise and a
-            level is 0; if the weight is not finite and positive at a level (a level of weight 0 would never be
-            trained); if its name is unknown.
+        ValueError: if the schedule's levels do not decrease; if the model is not valid at them, or knows a table of
+            levels only and the schedule draws between them; if the estimator regresses on noise and a level is 0, or is
+            not valid for the model; if the weight is not finite and positive at a level (a level of weight 0 would
+            never be trained), or its name is unknown.
     """
 
     def __init__(self, model: ScoreModel, estimator: Estimator, noise: NoiseSchedule, weight: Weight = None):
         super().__init__()
         self.model, self.estimator, self.noise, self.weight = model, estimator, noise, weight
-        levels = noise.levels()
+        levels = checked_levels(noise)
         model.require(levels)
         if noise.continuous and model.noise_levels is not None:
             raise ValueError(
@@ -66,6 +67,7 @@ class Objective(nn.Module):
             raise ValueError(
                 f"{estimator} regresses on the noise and needs sigma > 0; {noise} goes down to {levels[-1]:g}"
             )
+        estimator.check(model)
         self._weigh = _resolve(weight, num_levels=len(levels))
         weights = torch.as_tensor(self._weigh(levels))
         if weights.shape != levels.shape:
@@ -107,6 +109,15 @@ class Objective(nn.Module):
         )
         per_example = self._weigh(sigma) * estimate
         return Loss(per_example.mean(), per_example, sigma)
+
+    def check_score(self, x: Tensor) -> None:
+        """Refuse a model whose score the estimator cannot train, as x (B, *E) shows it at the largest level.
+
+        Raises:
+            ValueError: with the reason. Reading it waits for the device: training does it once, with its first batch.
+        """
+        sigma = x.new_full(x.shape[:1], self.noise.levels()[0].item())
+        self.estimator.check_score(lambda y: self.model(y, sigma), x)
 
     def extra_repr(self) -> str:
         """The parts that are not modules."""

@@ -20,19 +20,20 @@ import scorekit
 
 PACKAGE = Path(scorekit.__file__).parent
 FLOORS = [
-    ["_tensor", "random"],
+    ["_tensor", "_numbers", "random"],
     ["target", "base"],
     [
-        "noise", "estimators", "proposals", "kernels", "transitions", "step_sizes", "starts", "models", "densities",
-        "networks",
+        "noise", "densities", "estimators", "proposals", "line_integrals", "kernels", "transitions", "step_sizes",
+        "starts", "models", "energies", "denoisers", "networks",
     ],
-    ["objective", "samplers", "diagnostics", "data"],
+    ["objective", "samplers", "metrics", "diagnostics", "data", "tuning"],
     ["hookspecs", "component", "plugin", "builtin", "registry", "config"],
-    ["checkpoint", "training", "distributed", "pictures"],
+    ["checkpoint", "training", "distributed", "pictures", "plots"],
     ["testing", "cli", "__main__"],
 ]  # fmt: skip
 RANK = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
-PURE = ("estimators", "kernels", "proposals", "transitions")  # compiled and scanned: no value may leave the device
+# Compiled and scanned: no value may leave the device.
+PURE = ("estimators", "kernels", "line_integrals", "proposals", "transitions")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import scorekit as sk
+from scorekit import densities, metrics
 from scorekit.base import (
     GaussianProposal,
     Move,
@@ -23,7 +24,6 @@ from scorekit.base import (
     WrappedFamily,
     expand,
 )
-from scorekit.densities import Gaussian, GaussianMixture
 from tests.laws.components import Deciding, Moody
 from tests.laws.statistics import ALPHA, hotelling
 from tests.laws.targets import gauss3, mixture3
@@ -276,28 +276,62 @@ CONFIGURATION = [
     sk.Geometric(),
     sk.Geometric(20, 1, 7),
     sk.SingleLevel(0.0),
-    sk.DenoisingScoreMatching(),
+    sk.Linear(2, 0, 5),
+    sk.Cosine(),
+    sk.Karras(rho=3.0),
+    sk.Levels((2, 1 / 3, 0)),
+    sk.LogNormal(),
+    sk.DenoisingScoreMatching("antithetic"),
+    sk.ImplicitScoreMatching(),
+    sk.SlicedScoreMatching(probe="sphere", num_probes=2),
+    sk.FiniteDifferenceSliced(),
+    sk.ExplicitScoreMatching(mixture3()),
     sk.Langevin(),
+    sk.Hamiltonian(5, jitter=0.1),
+    sk.RandomWalk(),
+    sk.GaussLobatto(5),
+    sk.FreeCubic(),
     sk.Unadjusted(sk.Langevin()),
+    sk.MetropolisAdjusted(sk.Hamiltonian(2), sk.FreeCubic()),
     sk.Constant(1e-5),
     sk.SigmaSquared(2e-5, sigma_min=0.01),
+    sk.SNR(),
+    sk.Table((1, 0.1), (0.1, (0.2, 0.3))),
+    sk.PerCoordinate(sk.Constant(1.0), (1, 10)),
     sk.Stay(),
     sk.Denoise(),
+    sk.Euler(),
+    sk.Heun(),
+    sk.Ancestral(),
+    sk.ReverseDiffusion(),
+    sk.DPMSolverMultistep(0.5),
     sk.Matched(),
     sk.Uniform(-1.5, 2),
     sk.langevin(sigma=0.1, num_steps=3),
     sk.annealed_langevin(sk.Geometric(), step_size=1e-3, final=sk.Denoise()),
+    sk.predictor_corrector(sk.Karras()),
     gauss3(),
-    Gaussian((0.1, 0.2), (0.3, 1 / 3)),
-    Gaussian(torch.ones(2, 2)),
+    densities.Gaussian((0.1, 0.2), (0.3, 1 / 3)),
+    densities.Gaussian(torch.ones(2, 2)),
     mixture3(),
-    GaussianMixture(torch.zeros(2, 1, 2), stds=(0.0, 1e-300)),
+    densities.GaussianMixture(torch.zeros(2, 1, 2), stds=(0.0, 1e-300)),
+    densities.Ring(),
+    densities.Box((0, 1), (1, 3)),
+    densities.Checkerboard(),
+    densities.TwoMoons(),
+    densities.Banana(),
+    densities.Funnel(3),
+    densities.LogGamma(),
+    densities.Exponential(),
+    metrics.MaximumMeanDiscrepancy(),
+    metrics.SlicedWasserstein(),
+    metrics.ModeWeightError(((0, 1), (1, 2))),
 ]
 
 
 @pytest.mark.parametrize("component", CONFIGURATION, ids=lambda component: type(component).__name__)
 def test_a_repr_evaluates_back_to_an_equal_object(component):
-    names = {**vars(sk), **{cls.__name__: cls for cls in (Gaussian, GaussianMixture)}}
+    names = {**vars(sk), **vars(densities), **vars(metrics)}
     again = eval(repr(component), names)
     assert again == component
     assert hash(again) == hash(component)
@@ -322,12 +356,12 @@ def test_a_component_is_frozen_and_made_of_numbers_strings_tuples_and_components
 def test_every_frozen_dataclass_of_the_core_is_tried_above():
     tried = {type(component) for component in CONFIGURATION}
     names = (
-        "noise", "estimators", "proposals", "kernels", "transitions", "step_sizes", "starts", "densities", "samplers",
-        "models", "objective",
+        "noise", "estimators", "proposals", "line_integrals", "kernels", "transitions", "step_sizes", "starts",
+        "densities", "samplers", "models", "energies", "denoisers", "objective", "metrics",
     )  # fmt: skip
     for name in names:
         module = import_module(f"scorekit.{name}")
         for cls in vars(module).values():
-            if inspect.isclass(cls) and cls.__module__ == module.__name__ and dataclasses.is_dataclass(cls):
+            if inspect.isclass(cls) and cls.__module__.startswith(module.__name__) and dataclasses.is_dataclass(cls):
                 parameters = cls.__dataclass_params__
                 assert cls in tried or not (parameters.eq and parameters.repr), f"{cls.__name__} is not tried"

@@ -73,6 +73,33 @@ def test_the_score_is_the_gradient_of_log_prob(density, sigma):
 
 
 @each_density
+def test_a_level_for_each_example_gives_what_each_level_gives(density):
+    sigma = torch.tensor([0.01, 0.5, 3.0, 0.2, 40.0], dtype=torch.float64)
+    x = _points(density, len(sigma))
+    log_prob, score = density.log_prob(x, sigma), density.score(x, sigma)
+    for i, level in enumerate(sigma.tolist()):
+        one = x[i : i + 1]
+        assert torch.allclose(log_prob[i : i + 1], density.log_prob(one, level), rtol=1e-12, atol=1e-12)
+        assert torch.allclose(score[i : i + 1], density.score(one, level), rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(density.score(x, sigma), density.score(x, sigma.flip(0)), rtol=1e-3)
+    assert torch.allclose(density.score(x, torch.tensor(0.5)), density.score(x, 0.5), rtol=1e-12)
+
+
+def test_a_level_for_each_coordinate_is_refused():
+    """With as many examples as coordinates it is one for each example: sigma has the shape (B,), and no other."""
+    x = torch.zeros(4, 3)
+    for sigma in (torch.ones(3), torch.ones(4, 3), torch.ones(4, 1)):
+        with pytest.raises(ValueError, match=r"sigma of shape .* for x of shape \(4, 3\): expected one number, or one"):
+            gauss3().score(x, sigma)
+
+
+def test_without_a_host_check_a_singular_density_is_not_finite():
+    x = torch.zeros(2, 2)
+    log_prob = figure3().log_prob(x, torch.tensor([0.0, 1.0]))
+    assert log_prob.isfinite().tolist() == [False, True]
+
+
+@each_density
 def test_a_target_is_the_density_at_its_level(density):
     x = _points(density)
     point = density.at(0.5).point(x)

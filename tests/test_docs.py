@@ -20,7 +20,10 @@ from scorekit.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PACKAGES = ("base", "checkpoint", "data", "networks", "registry", "training")
+PACKAGES = (
+    "base", "checkpoint", "data", "densities", "diagnostics", "estimators", "metrics", "networks", "noise", "registry",
+    "samplers", "testing", "training", "tuning",
+)  # fmt: skip
 UNDOCUMENTED_MODULES = {"builtin", "component"}  # how names are read from signatures, and what is behind the hooks
 
 

@@ -290,3 +290,13 @@ def test_rounding_has_the_moments_of_its_model():
     assert torch.equal(rounding.moments[0], torch.ones(2))
     rounding.set_moments(torch.zeros(2), torch.ones(2))
     assert torch.equal(rounding.moments[0], torch.zeros(2))
+
+
+def test_rounding_to_levels_keeps_the_log_density():
+    noise = Geometric(1.0, 0.1, 3)
+    energy = sk.EnergyModel(sk.networks.ScalarMLP(event_shape=(2,), width=4), noise=noise).double()
+    x = torch.randn(3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found, wanted = (family.at(sigma).point(x) for family, sigma in ((RoundToLevels(energy), 0.13), (energy, 0.1)))
+    assert torch.equal(found.log_prob, wanted.log_prob)
+    assert torch.equal(found.score, wanted.score)
+    assert RoundToLevels(DirectScore(nn.Linear(2, 2), noise=noise)).at(0.13).log_prob is None

@@ -8,7 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from scorekit import DenoisingScoreMatching, DirectScore, Geometric, Objective, PerChain, ScaledScore, SingleLevel, fork
+from scorekit import (
+    DenoisingScoreMatching,
+    DirectScore,
+    Geometric,
+    ImplicitScoreMatching,
+    LogNormal,
+    Objective,
+    PerChain,
+    ScaledScore,
+    SingleLevel,
+    SlicedScoreMatching,
+    fork,
+)
 from scorekit.base import NoiseSchedule, ScoreModel, normal, sum_event
 from scorekit.densities import Gaussian
 from tests.laws import losses
@@ -170,7 +182,7 @@ def test_bad_weights_are_refused(weight, text):
 
 
 def test_denoising_at_sigma_0_is_refused():
-    with pytest.raises(ValueError, match=r"DenoisingScoreMatching\(\).*sigma > 0; SingleLevel\(sigma=0.0\) .* to 0"):
+    with pytest.raises(ValueError, match=r"DenoisingScoreMatching\(.*\).*sigma > 0; SingleLevel\(sigma=0.0\) .* to 0"):
         ncsn(losses.Zero(), SingleLevel(0.0))
 
 
@@ -264,10 +276,38 @@ def test_the_loss_has_the_type_of_the_data(dtype):
 def test_its_parameters_are_the_models_and_its_repr_names_the_parts():
     objective = ncsn(DirectScore(nn.Linear(2, 2)), NOISE)
     assert len(list(objective.parameters())) == 2
-    assert "estimator=DenoisingScoreMatching(), noise=Geometric(" in repr(objective)
+    assert "estimator=DenoisingScoreMatching(variance_reduction=None), noise=Geometric(" in repr(objective)
     assert "weight=None" in repr(objective)
 
 
 class _Cubic(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         return -(x**3) - x
+
+
+class _Backwards(NoiseSchedule):
+    def levels(self) -> Tensor:
+        return torch.tensor([0.1, 1.0], dtype=torch.float64)
+
+    def sample(self, like: Tensor, *, generator: object = None) -> Tensor:
+        return like.new_ones(like.shape[0])
+
+
+def test_levels_that_do_not_decrease_are_refused():
+    with pytest.raises(ValueError, match=r"from the level 0.1 to 1.0: expected strictly decreasing"):
+        ncsn(losses.Zero(), _Backwards())
+
+
+def test_a_continuous_law_is_refused_for_a_model_that_knows_a_table_of_levels():
+    noise = LogNormal(sigma_max=1.0, sigma_min=0.01)
+    ncsn(DirectScore(nn.Linear(2, 2)), noise)
+    with pytest.raises(ValueError, match=r"LogNormal.* continuous law; DirectScore knows its 18 levels"):
+        ncsn(DirectScore(nn.Linear(2, 2), noise=noise), noise)
+
+
+def test_an_estimator_that_differentiates_refuses_a_batch_norm():
+    coupled = DirectScore(nn.BatchNorm1d(2))
+    ncsn(coupled, NOISE)
+    for estimator in (ImplicitScoreMatching(), SlicedScoreMatching()):
+        with pytest.raises(ValueError, match=r"the layer 'net' is a BatchNorm1d"):
+            Objective(coupled, estimator, NOISE)

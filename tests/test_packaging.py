@@ -72,16 +72,15 @@ def test_torch_is_pinned_without_a_local_version():
 
 def test_what_all_and_dev_bring():
     brought = {name: Requirement(EXTRAS[name][0]).extras for name in ("all", "dev")}
-    assert brought["all"] == EXTRAS.keys() - {"docs", "all", "dev"}
+    assert brought["all"] == EXTRAS.keys() - {"docs", "testing", "all", "dev"}
     assert brought["dev"] == EXTRAS.keys() - {"all", "dev"}
 
 
 def test_the_source_distribution_is_complete():
     listed = PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
     assert [name for name in listed if not (ROOT / name).exists()] == []
-    assert {"LICENSE", "README.md", "constraints.txt", "run.py", "conftest.py", "tests", "docs", "scorekit"} <= set(
-        listed
-    )
+    files, folders = {"LICENSE", "README.md", "constraints.txt", "run.py", "conftest.py"}, {"tests", "docs", "plugins"}
+    assert files | folders | {"scorekit"} <= set(listed)
 
 
 def test_the_package_is_typed():

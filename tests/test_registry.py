@@ -33,18 +33,26 @@ if TYPE_CHECKING:
 REGISTRY = sys.modules["scorekit.registry"]  # the attribute scorekit.registry is the function
 
 BUILT_IN = {
-    "noise_schedules": ["geometric", "single-level"],
-    "estimators": ["denoising"],
-    "models": ["direct-score", "scaled-score", "round-to-levels"],
-    "networks": ["refinenet", "mlp"],
-    "proposals": ["langevin"],
-    "kernels": ["unadjusted"],
-    "step_sizes": ["constant", "sigma-squared"],
-    "transitions": ["stay", "denoise"],
+    "noise_schedules": ["geometric", "single-level", "linear", "cosine", "karras", "levels", "log-normal"],
+    "estimators": ["denoising", "implicit", "sliced", "finite-difference", "explicit"],
+    "models": ["direct-score", "scaled-score", "denoiser", "energy", "round-to-levels"],
+    "networks": ["refinenet", "mlp", "scalar-mlp", "inner-product"],
+    "proposals": ["langevin", "hamiltonian", "random-walk"],
+    "line_integrals": ["gauss-lobatto", "free-cubic"],
+    "kernels": ["unadjusted", "metropolis-adjusted"],
+    "step_sizes": ["constant", "sigma-squared", "table", "snr", "per-coordinate"],
+    "transitions": ["stay", "denoise", "euler", "heun", "reverse-diffusion", "ancestral", "dpm-solver-multistep"],
     "starts": ["matched", "uniform"],
-    "samplers": ["langevin", "annealed-langevin", "annealed-mcmc"],
-    "densities": ["gaussian", "gaussian-mixture"],
-}
+    "samplers": [
+        "langevin", "mala", "hmc", "random-walk", "annealed-langevin", "annealed-mala", "annealed-hmc", "ancestral",
+        "reverse-diffusion", "heun", "dpm-solver", "predictor-corrector", "annealed-mcmc",
+    ],
+    "densities": [
+        "gaussian", "gaussian-mixture", "toy-mixture", "fig3-mixture", "ring", "box", "checkerboard", "two-moons",
+        "banana", "funnel", "log-gamma", "exponential",
+    ],
+    "metrics": ["mmd", "sliced-wasserstein", "mode-weight-error"],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -156,7 +164,7 @@ def test_an_interrupted_load_starts_afresh():
     registry = Registry(partial(interrupted, []))
     with pytest.raises(KeyboardInterrupt):
         registry.plugins()
-    assert list(registry.components("proposals")) == ["langevin"]
+    assert list(registry.components("proposals")) == BUILT_IN["proposals"]
 
 
 def test_the_environment_variable_blocks_entry_points(monkeypatch):
@@ -174,8 +182,9 @@ def test_the_environment_variable_blocks_entry_points(monkeypatch):
 
 def test_a_kind_is_a_read_only_mapping(registry):
     proposals = registry.components("proposals")
-    assert dict(proposals) == {"langevin": Langevin, "half-damped": HalfDamped}
-    assert len(proposals) == 2
+    assert list(proposals) == [*BUILT_IN["proposals"], "half-damped"]
+    assert (proposals["langevin"], proposals["half-damped"]) == (Langevin, HalfDamped)
+    assert len(proposals) == 4
     assert "langevin" in proposals
     assert "nothing" not in proposals
     assert 3 not in proposals
@@ -189,7 +198,7 @@ def test_a_kind_is_a_read_only_mapping(registry):
         (lambda r: r.components("sampler"), UnknownNameError, ["'sampler'", "did you mean 'samplers'?", "densities"]),
         (lambda r: r.make("sampler", "langevin"), UnknownNameError, ["did you mean 'samplers'?"]),
         (lambda r: r.make("proposals", "half-dmped"), UnknownNameError, ["'half-dmped'", "mean 'half-damped'?"]),
-        (lambda r: r.make("proposals", "zzz"), UnknownNameError, ["langevin (scorekit), half-damped (third-party)"]),
+        (lambda r: r.make("proposals", "zzz"), UnknownNameError, ["random-walk (scorekit), half-damped (third-party)"]),
         (lambda r: r.components("proposals")["lngevin"], UnknownNameError, ["did you mean 'langevin'?"]),
         (
             lambda r: r.make("proposals", "half-damped", dampng=1.0),
@@ -450,7 +459,7 @@ def plugin_is_reported_and_harms_nobody(registry: Registry, name: str, reason: s
     assert records[name].entry_point == f"module_of_{name}"
     with pytest.raises(UnknownNameError, match=rf"broken plugins: {name!r} \(module_of_{name}\): .*{reason}"):
         registry.make("proposals", "missing")
-    assert list(registry.components("proposals")) == ["langevin", "good"]
+    assert list(registry.components("proposals")) == [*BUILT_IN["proposals"], "good"]
     assert list(registry.components("starts")) == ["matched", "uniform", "other"]
 
 

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from torch import Tensor, nn
 
 from scorekit import (
+    SNR,
     AnnealedMCMC,
     Constant,
     Denoise,
@@ -23,6 +24,7 @@ from scorekit import (
     Geometric,
     Langevin,
     Matched,
+    MetropolisAdjusted,
     PerChain,
     ScaledScore,
     SigmaSquared,
@@ -867,3 +869,12 @@ class _Trainable(nn.Module):
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         return -self.scale * x
+
+
+@pytest.mark.parametrize("kernel", [MetropolisAdjusted(Langevin()), Unadjusted(Langevin())])
+def test_a_step_size_by_the_state_is_refused_by_a_kernel_that_adjusts(kernel):
+    if kernel.adjusted:
+        with pytest.raises(ValueError, match=r"MetropolisAdjusted.*SNR.*detailed balance"):
+            AnnealedMCMC(kernel, SingleLevel(1.0), SNR())
+    else:
+        assert AnnealedMCMC(kernel, SingleLevel(1.0), SNR()).kernel == kernel

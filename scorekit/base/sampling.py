@@ -20,6 +20,9 @@ class Proposal(ABC):
     needs_score: ClassVar[bool] = True
     """False if it never asks for the score: then a known log density is all that a Metropolis kernel evaluates."""
 
+    target_acceptance: ClassVar[float] = 0.574
+    """The acceptance rate that tuning aims at: .574 for a move with a drift (Roberts and Rosenthal, 1998)."""
+
     @property
     def num_segments(self) -> int:
         """How many segments the path of a move has: 1 unless it visits points on its way."""
@@ -52,8 +55,8 @@ class GaussianProposal(Proposal):
     def log_q_ratio(self, move: Move, step_size: Tensor) -> Tensor:
         """(|y - mean(x)|^2 - |x - mean(y)|^2) / 4h, summed over the event: (B,)."""
         current, proposed = move.path[0], move.path[-1]
-        forward = wide(proposed.x - self.mean(current, step_size)).square()
-        backward = wide(current.x - self.mean(proposed, step_size)).square()
+        forward = (wide(proposed.x) - wide(self.mean(current, step_size))).square()
+        backward = (wide(current.x) - wide(self.mean(proposed, step_size))).square()
         return sum_event((forward - backward) / (4 * wide(expand(step_size, current.x))))
 
 
@@ -83,6 +86,17 @@ class Kernel(ABC, Generic[StateT]):
     adjusted: ClassVar[bool] = False
     """True if it leaves the target invariant by accepting or rejecting: a sampler then refuses a step size that depends
     on the state, which would break detailed balance."""
+
+    @property
+    def target_acceptance(self) -> float | None:
+        """The acceptance rate that tuning aims at; None if the kernel names none."""
+        return None
+
+    @property
+    def num_segments(self) -> int:
+        """How many segments the path of its moves has: more than 1 for a trajectory, whose length tuning leaves alone
+        under annealing."""
+        return 1
 
     @abstractmethod
     def init(self, point: Point, *, generator: Generator = None) -> StateT:

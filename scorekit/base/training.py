@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from scorekit.base.families import ScoreModel
 from scorekit.random import Generator
 from scorekit.target import TensorFunction
 
@@ -33,6 +34,20 @@ class Estimator(ABC):
 
     needs_noise: ClassVar[bool]
     """True if the estimator is a regression on the noise, and so is undefined at sigma = 0."""
+
+    def check(self, model: ScoreModel) -> None:  # noqa: B027 (most have nothing to refuse)
+        """Refuse a model that it is not valid for; an `Objective` calls it once, when it is made.
+
+        Raises:
+            ValueError: with the reason.
+        """
+
+    def check_score(self, score: TensorFunction, x: Tensor) -> None:  # noqa: B027
+        """Refuse a score that it cannot train; training calls it once, with its first batch x (B, *E), and waits.
+
+        Raises:
+            ValueError: with the reason.
+        """
 
     @abstractmethod
     def __call__(

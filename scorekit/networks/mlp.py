@@ -5,8 +5,9 @@ sigma wherever that matters, and finite at sigma = 0, so that estimators that ne
 """
 
 import math
+from abc import ABC, abstractmethod
 from itertools import pairwise
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,80 @@ _SIGMA_0 = 1e-3
 _ACTIVATIONS = {"softplus": nn.Softplus, "silu": nn.SiLU, "elu": nn.ELU, "tanh": nn.Tanh}
 
 
+class Perceptron(nn.Module, ABC):
+    """`depth` hidden layers of `width` units over x and the noise level, and a linear layer: a network's body.
+
+    Args:
+        event_shape: E, of rank 1 at least.
+        width: units in each hidden layer.
+        depth: hidden layers.
+        activation: one of `activations`.
+        conditional: whether sigma is an input.
+        num_outputs: units of the last layer.
+        bias: whether the last layer adds a constant.
+
+    Raises:
+        ValueError: if a size is below 1, or the activation is not one of these.
+    """
+
+    activations: ClassVar[tuple[str, ...]] = tuple(_ACTIVATIONS)
+    """The names of those it may have."""
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        width: int,
+        depth: int,
+        activation: str,
+        conditional: bool,
+        num_outputs: int,
+        bias: bool = True,
+    ):
+        super().__init__()
+        event_shape, title = tuple(event_shape), type(self).__name__
+        if not event_shape or min(*event_shape, width, depth) < 1:
+            raise ValueError(
+                f"{title}(event_shape={event_shape}, width={width}, depth={depth}): every size must be >= 1"
+            )
+        if activation not in self.activations:
+            raise ValueError(
+                f"{title}(activation={activation!r}): expected one of {', '.join(map(repr, self.activations))}"
+            )
+        self.event_shape, self.width, self.depth = event_shape, width, depth
+        self.activation, self.conditional = activation, conditional
+        sizes = [math.prod(event_shape) + conditional, *[width] * depth]
+        hidden = [part for ends in pairwise(sizes) for part in (nn.Linear(*ends), _ACTIVATIONS[activation]())]
+        self.layers = nn.Sequential(*hidden, nn.Linear(width, num_outputs, bias))
+
+    @abstractmethod
+    def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The outputs, in the network's own shape."""
+
+    @final
+    def outputs(self, x: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+        """(B, *E), (B,) -> (B, num_outputs).
+
+        Raises:
+            ValueError: if x is not (B, *E) or sigma not (B,).
+            TypeError: if there is a condition.
+        """
+        title = type(self).__name__
+        if condition is not None:
+            raise TypeError(f"{title} takes no condition: it models one density, not one for each condition")
+        if x.shape[1:] != self.event_shape:
+            shape = ", ".join(map(str, self.event_shape))
+            raise ValueError(f"{title}: x of shape {tuple(x.shape)}, expected (B, {shape})")
+        if sigma.shape != x.shape[:1]:
+            raise ValueError(f"{title}: sigma of shape {tuple(sigma.shape)}, expected (B,) = {tuple(x.shape[:1])}")
+        inputs = x.flatten(1)
+        if self.conditional:
+            level = torch.log(sigma.square() + _SIGMA_0**2) / 2
+            inputs = torch.cat((inputs, level.to(x.dtype).unsqueeze(1)), dim=1)
+        return self.layers(inputs)
+
+
 @final
-class MLP(nn.Module):
+class MLP(Perceptron):
     """(x, sigma) -> `depth` hidden layers of `width` units -> the shape of x; valid at every sigma >= 0.
 
     With `event_shape=(2,), conditional=False` it is the NCSN paper's toy network, 2 -> 128 -> 128 -> 2 with softplus.
@@ -42,29 +115,8 @@ class MLP(nn.Module):
         activation: Literal["softplus", "silu", "elu", "tanh"] = "softplus",
         conditional: bool = True,
     ):
-        super().__init__()
-        event_shape = tuple(event_shape)
-        if not event_shape or min(*event_shape, width, depth) < 1:
-            raise ValueError(f"MLP(event_shape={event_shape}, width={width}, depth={depth}): every size must be >= 1")
-        if activation not in _ACTIVATIONS:
-            raise ValueError(f"MLP(activation={activation!r}): expected one of {', '.join(map(repr, _ACTIVATIONS))}")
-        self.event_shape, self.width, self.depth = event_shape, width, depth
-        self.activation, self.conditional = activation, conditional
-        size = math.prod(event_shape)
-        sizes = [size + conditional, *[width] * depth]
-        hidden = [part for ends in pairwise(sizes) for part in (nn.Linear(*ends), _ACTIVATIONS[activation]())]
-        self.layers = nn.Sequential(*hidden, nn.Linear(width, size))
+        super().__init__(event_shape, width, depth, activation, conditional, num_outputs=math.prod(event_shape))
 
     def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         """(B, *E), (B,) -> (B, *E)."""
-        if condition is not None:
-            raise TypeError("MLP takes no condition: it models one density, not one for each condition")
-        if x.shape[1:] != self.event_shape:
-            raise ValueError(f"MLP: x of shape {tuple(x.shape)}, expected (B, {', '.join(map(str, self.event_shape))})")
-        if sigma.shape != x.shape[:1]:
-            raise ValueError(f"MLP: sigma of shape {tuple(sigma.shape)}, expected (B,) = {tuple(x.shape[:1])}")
-        inputs = x.flatten(1)
-        if self.conditional:
-            level = torch.log(sigma.square() + _SIGMA_0**2) / 2
-            inputs = torch.cat((inputs, level.to(x.dtype).unsqueeze(1)), dim=1)
-        return self.layers(inputs).reshape(x.shape)
+        return self.outputs(x, sigma, condition).reshape(x.shape)

@@ -1,7 +1,24 @@
 """Samplers: the driver, its named instances, and the loop around them."""
 
 from scorekit.samplers.driver import AnnealedMCMC
-from scorekit.samplers.named import annealed_langevin, langevin
+from scorekit.samplers.named import (
+    ancestral,
+    annealed_hmc,
+    annealed_langevin,
+    annealed_mala,
+    dpm_solver,
+    heun,
+    hmc,
+    langevin,
+    mala,
+    predictor_corrector,
+    random_walk,
+    reverse_diffusion,
+)
 from scorekit.samplers.running import Chains, collect, sample
 
-__all__ = ["AnnealedMCMC", "Chains", "annealed_langevin", "collect", "langevin", "sample"]
+__all__ = [
+    "AnnealedMCMC", "Chains", "ancestral", "annealed_hmc", "annealed_langevin", "annealed_mala", "collect",
+    "dpm_solver", "heun", "hmc", "langevin", "mala", "predictor_corrector", "random_walk", "reverse_diffusion",
+    "sample",
+]  # fmt: skip

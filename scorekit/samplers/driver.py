@@ -30,6 +30,7 @@ from scorekit.base import (
     Transition,
     fork,
 )
+from scorekit.noise import checked_levels
 from scorekit.starts import Matched
 from scorekit.step_sizes import SigmaSquared
 from scorekit.target import identity
@@ -110,12 +111,12 @@ class AnnealedMCMC(Sampler):
         """Check at once, then yield every update of the chains that start at x (B, *E).
 
         Raises:
-            ValueError: if x is not a floating-point (B, *E), the family is not valid at one of the levels, or the
-                step-size rule has no positive finite h at one.
+            ValueError: if x is not a floating-point (B, *E), the levels do not decrease, the family is not valid at one
+                of them, or the step-size rule has no positive finite h at one.
         """
         if x.ndim < 2 or not x.is_floating_point():
             raise ValueError(f"chains of shape {tuple(x.shape)} and type {x.dtype}: expected a floating-point (B, *E)")
-        levels = self.noise.levels()
+        levels = checked_levels(self.noise)
         family.require(levels)
         if self.steps_per_level and not self.step_size.uses_point:
             self._check_step_sizes(levels, Point(Target(identity), x))  # the family is not asked: `at` may draw

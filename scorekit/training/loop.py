@@ -96,6 +96,7 @@ class Training:
         self.step = 0
         self.position = 0  # how many examples were used: the place in the data order
         self._asked_to_stop = self._agreed_to_stop = False
+        self._unseen = True  # no batch was looked at
 
     @property
     def model(self) -> ScoreModel:
@@ -123,6 +124,7 @@ class Training:
         """Train, from the step reached so far to `config.num_steps`; each step is yielded after its update.
 
         Raises:
+            ValueError: with the first batch, if the estimator cannot train the model.
             NonFiniteLossError: before the update that would spoil the weights, naming the step and the levels.
         """
         while self.step < self.config.num_steps and not self._stopping:
@@ -154,6 +156,9 @@ class Training:
             draws = streams.shift(first)
             indices = self._order.indices(self.position + first, rows).to(self.runtime.device)
             x = self.source.batch(indices, generator=draws).to(self._dtype)
+            if self._unseen:
+                self.objective.check_score(x)
+                self._unseen = False
             with self.runtime.piece(last=piece == pieces - 1):
                 loss = self.runtime.loss(x, generator=draws)
                 self.runtime.backward(loss.loss if pieces == 1 else loss.loss / pieces)

@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, final
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -296,3 +297,22 @@ class Moody(nn.Module):
         if self.fails and len(self.modes) > 2:
             raise ArithmeticError("planted")
         return -self.scale * self.frozen(self.inner(x)) / expand(1 + sigma**2, x)
+
+
+@final
+class Play:
+    """Within it, what proposals draw by `normal` is z."""
+
+    def __init__(self, z: Tensor):
+        self._patches = [
+            patch(f"{module}.normal", lambda like, *, generator=None: z)
+            for module in ("scorekit.proposals", "scorekit.base.sampling")
+        ]
+
+    def __enter__(self) -> None:
+        for each in self._patches:
+            each.start()
+
+    def __exit__(self, *raised: object) -> None:
+        for each in self._patches:
+            each.stop()

@@ -62,18 +62,18 @@ class Exact(ScoreModel):
 
 @final
 class Probe(ScoreModel):
-    """(1 + a) s* + B x + c + e tanh(x) + f s* log sigma: the true score s* at parameters 0. It keeps its last x."""
+    """(1 + a) s* + B x + c + e tanh(x) + f s* log sigma: the true score s* at parameters 0. It keeps each x asked."""
 
     def __init__(self, density: Density):
         super().__init__()
         (d,) = density.event_shape
         self.exact = Exact(density)
         self.theta = nn.Parameter(torch.zeros(3 + d * d + d, dtype=torch.float64))
-        self.seen = torch.empty(0)
+        self.seen: list[Tensor] = []
 
     def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         d = x.shape[1]
-        self.seen = x
+        self.seen.append(x)
         a, e, f = self.theta[:3]
         b, c = self.theta[3 : 3 + d * d].reshape(d, d), self.theta[3 + d * d :]
         true = self.exact(x, sigma)
@@ -128,8 +128,9 @@ def affine_w(make: Make, density: Density, seed: int, size: int = 20_000) -> flo
     for _ in range(3):
         with torch.no_grad():
             model.theta.copy_(0.5 * torch.randn(model.theta.shape, dtype=torch.float64, generator=generator))
+            model.seen.clear()
             loss = objective(x, generator=torch.Generator().manual_seed(seed + 1))
-            noisy, sigma = model.seen, loss.sigma
+            noisy, sigma = model.seen[0], loss.sigma  # antithetic forms and the like ask for a second x
             error = model(noisy, sigma) - model.exact(noisy, sigma)
         rest.append(loss.per_example - sigma**2 * sum_event(error.square()) / 2)
     levels = torch.nn.functional.one_hot(torch.unique(sigma, return_inverse=True)[1]).double()

@@ -1,22 +1,11 @@
-"""Targets whose law is known in closed form at every noise level."""
+"""Targets whose law is known in closed form at every noise level: the conformance kit's, and two of the paper's."""
 
 import torch
-from torch import Tensor
 
 from scorekit.densities import Gaussian, GaussianMixture
+from scorekit.testing.targets import FACTOR, MEAN, covariance_of, gauss3, mixture3
 
-MEAN = (1.0, -2.0, 0.5)
-FACTOR = torch.tensor([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0], [-0.4, 0.5, 1.3]], dtype=torch.float64)
-
-
-def gauss3() -> Gaussian:
-    """Three correlated coordinates."""
-    return Gaussian(MEAN, FACTOR @ FACTOR.T)
-
-
-def mixture3() -> GaussianMixture:
-    """Three components of unequal weights and stds in two dimensions."""
-    return GaussianMixture(((0.0, 1.0), (2.0, -1.0), (-1.5, -1.0)), (0.2, 0.5, 0.3), (0.5, 1.0, 0.8))
+__all__ = ["FACTOR", "MEAN", "covariance_of", "figure3", "gauss3", "mixture3", "stiff3"]
 
 
 def stiff3() -> Gaussian:
@@ -30,9 +19,3 @@ def stiff3() -> Gaussian:
 def figure3() -> GaussianMixture:
     """The toy of the NCSN paper's figure 3 as point masses: at sigma it has components of std sigma."""
     return GaussianMixture(((5.0, 5.0), (-5.0, -5.0)), (0.8, 0.2), 0.0)
-
-
-def covariance_of(density: Gaussian) -> Tensor:
-    """The covariance as a matrix (n, n)."""
-    covariance = torch.tensor(density.covariance, dtype=torch.float64)
-    return covariance if covariance.ndim == 2 else torch.diag(covariance.expand(len(density.mean)))

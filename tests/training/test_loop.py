@@ -302,3 +302,26 @@ def test_a_stream_trains_on_its_own_order():
     assert losses == [step.loss for step in again.steps()]
     assert run.model.moments is not None
     assert math.isclose(float(run.model.moments[0][0]), float(x[:, 0].mean()), abs_tol=1e-6)
+
+
+class _Bent(nn.Module):
+    """The energy of a network whose second derivative is 0 wherever it exists."""
+
+    def __init__(self, activation: nn.Module):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(2, 8), activation, nn.Linear(8, 1, bias=False))
+
+    def forward(self, x, sigma):
+        return self.layers(x).squeeze(1)
+
+
+@pytest.mark.parametrize("estimator", [sk.ImplicitScoreMatching(), sk.SlicedScoreMatching()])
+def test_an_energy_without_curvature_is_refused_with_the_first_batch(estimator):
+    data = examples()[:, :2]
+    flat = sk.Objective(sk.EnergyModel(_Bent(nn.ReLU())), estimator, sk.SingleLevel(0.1))
+    with pytest.raises(ValueError, match="exactly 0 at all 4 examples"):
+        next(fit(flat, data, num_steps=1, batch_size=4))
+    curved = sk.Objective(sk.EnergyModel(_Bent(nn.Softplus())), estimator, sk.SingleLevel(0.1))
+    assert next(fit(curved, data, num_steps=1, batch_size=4)).step == 1
+    regression = sk.Objective(sk.EnergyModel(_Bent(nn.ReLU())), sk.DenoisingScoreMatching(), sk.SingleLevel(0.1))
+    assert next(fit(regression, data, num_steps=1, batch_size=4)).step == 1

@@ -1,0 +1,176 @@
+"""Checks of modules: networks, and the score models made of them.
+
+They take a factory, since some laws need a second instance of the same configuration.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from scorekit.base import Generator, ScoreModel
+from scorekit.testing.configuration import round_trip
+from scorekit.testing.families import check_moments_shape, check_target
+from scorekit.testing.trial import EXACT, Rows, Trial, configuration, difference, reproducible, rows_alone
+
+
+def check_network(
+    make: Callable[[], nn.Module],
+    *,
+    event_shape: tuple[int, ...],
+    output: Literal["score", "energy"] = "score",
+    levels: Sequence[float] = (1.0, 0.3),
+) -> None:
+    """The laws of a network f(x, sigma).
+
+    Its output has the shape and type of x, or one number a row for an energy; in evaluation mode a row depends on no
+    other row; every parameter is reached by the gradient; its configuration makes a network that takes its weights.
+
+    Args:
+        make: () -> the network.
+        event_shape: E.
+        output: what it is for.
+        levels: noise levels at which it is valid.
+
+    Raises:
+        ConformanceError: naming the law that is broken.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = make()
+    trial = Trial("check_network", net)
+    for dtype in (torch.float64, torch.float32):
+        x = trial.rows(event_shape, dtype=dtype) / 3
+        with torch.no_grad():
+            value = net.to(dtype).eval()(x, _levels(x, levels))
+        trial.shape(value, tuple(x.shape) if output == "score" else (len(x),), "the output")
+        trial.type(value, x, "the output")
+    _check_module(trial, net.double(), event_shape, levels)
+
+
+def check_model(
+    make: Callable[[], ScoreModel],
+    *,
+    event_shape: tuple[int, ...],
+    levels: Sequence[float] = (1.0, 0.3),
+    configurable: bool = True,
+) -> None:
+    """The laws of a score model: those of a network and of a family of targets, and that the two agree.
+
+    `at(sigma)` gives the score that `forward` gives at sigma for every row; a log density, if there is one, is its
+    potential; `min_sigma` and `noise_levels` admit the levels; the moments travel with the weights.
+
+    Args:
+        make: () -> the model.
+        event_shape: E.
+        levels: noise levels at which it is valid.
+        configurable: False if it is around a network that has no configuration.
+
+    Raises:
+        ConformanceError: naming the law that is broken.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = make()
+    trial = Trial("check_model", model)
+    for dtype in (torch.float32, torch.float64):
+        x = trial.rows(event_shape, dtype=dtype) / 3
+        model.to(dtype)
+        with model.evaluating():
+            score = model(x, _levels(x, levels)).detach()
+        trial.shape(score, tuple(x.shape), "the score")
+        trial.type(score, x, "the score")
+    model.require(torch.tensor(levels, dtype=torch.float64))
+    for sigma in levels:
+        check_target(trial, model, event_shape, sigma)
+        _check_at(trial, model, event_shape, sigma)
+    _check_module(trial, model, event_shape, levels, configurable=configurable)
+    _check_moments(trial, make, model, event_shape)
+
+
+def _levels(x: Tensor, levels: Sequence[float]) -> Tensor:
+    """Each row its own, one after the other."""
+    return x.new_tensor([levels[i % len(levels)] for i in range(len(x))])
+
+
+def _check_module(
+    trial: Trial,
+    module: nn.Module,
+    event: tuple[int, ...],
+    levels: Sequence[float],
+    *,
+    configurable: bool = True,
+) -> None:
+    """The laws that a network and a model share, in double precision."""
+    module.eval()
+
+    def call(rows: Rows, generator: Generator) -> Rows:
+        return (module(*rows).detach(),)
+
+    x = trial.rows(event) / 3
+    reproducible(trial, call, (x, _levels(x, levels)), draws=False)
+    rows_alone(trial, call, (x, _levels(x, levels)))
+    module.train()
+    module.zero_grad()
+    module(x, _levels(x, levels)).square().sum().backward()
+    unreached = [name for name, each in module.named_parameters() if each.requires_grad and each.grad is None]
+    trial.require(
+        not unreached,
+        "the gradient reaches every parameter",
+        f"none for {', '.join(unreached[:4])}",
+        "a gradient for each",
+        "a layer that is made and not called, or detach() on the way",
+    )
+    if configurable:
+        configuration(trial)
+        twin = round_trip(module)
+        if isinstance(twin, nn.Module):
+            _check_twin(trial, module.eval(), twin.double().eval(), x, _levels(x, levels))
+
+
+def _check_twin(trial: Trial, module: nn.Module, twin: nn.Module, x: Tensor, sigma: Tensor) -> None:
+    mine = {name: tuple(each.shape) for name, each in module.state_dict().items()}
+    theirs = {name: tuple(each.shape) for name, each in twin.state_dict().items()}
+    hint = "an argument that is not kept as it was given"
+    trial.require(mine == theirs, "the configuration makes the same module", f"{theirs}"[:200], f"{mine}"[:200], hint)
+    twin.load_state_dict(module.state_dict())
+    found = difference(twin(x, sigma).detach(), module(x, sigma).detach())
+    trial.error(found, "with its weights the made module is this one", hint)
+
+
+def _check_at(trial: Trial, model: ScoreModel, event: tuple[int, ...], sigma: float) -> None:
+    x = trial.rows(event) / 3
+    with model.evaluating(), torch.no_grad():
+        by_forward = model(x, x.new_full((len(x),), sigma))
+        by_target = model.at(sigma).score(x)
+    trial.error(
+        difference(by_target, by_forward),
+        f"at({sigma:g}).score is forward",
+        "an index for a level, or `at` of another parametrisation",
+        bound=EXACT,
+    )
+    if model.inference_mode:
+        with model.evaluating(), torch.inference_mode():
+            inferred = model.at(sigma).score(x.clone())
+        trial.error(
+            difference(inferred.clone(), by_target),
+            "inference_mode tells the truth",
+            "autograd inside the model: let inference_mode be False",
+        )
+
+
+def _check_moments(trial: Trial, make: Callable[[], ScoreModel], model: ScoreModel, event: tuple[int, ...]) -> None:
+    mean, std = torch.full(event, 0.25, dtype=torch.float64), torch.full(event, 2.0, dtype=torch.float64)
+    model.set_moments(mean, std)
+    check_moments_shape(trial, model, event)
+    twin = make().to(torch.float64)
+    twin.load_state_dict(model.state_dict())
+    kept = twin.moments
+    trial.require(
+        kept is not None and torch.equal(kept[0], mean) and torch.equal(kept[1], std),
+        "the moments travel with the weights",
+        f"{None if kept is None else 'other numbers'}",
+        "those that were set",
+        "a state_dict or a `moments` of one's own",
+    )

@@ -1,0 +1,493 @@
+"""Metropolis kernels, proposals and line integrals next to deliberately broken twins.
+
+The tables say which check sees which fault. `stationary` is blind to whatever is a valid kernel (a wrong number of
+leapfrog steps, one that never moves), `linear_law` to whatever goes wrong with the ratio, Gaussians to the trapezoid
+rule: together they leave none unseen.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, final
+
+import pytest
+import torch
+from torch import Tensor
+
+from scorekit import AnnealedMCMC, Constant, Langevin, PerChain, SingleLevel, proposals
+from scorekit.base import (
+    GaussianProposal,
+    Generator,
+    Info,
+    Kernel,
+    LineIntegral,
+    Move,
+    Point,
+    Proposal,
+    expand,
+    normal,
+    sum_event,
+    uniform,
+)
+from scorekit.kernels import Evaluated, MetropolisAdjusted
+from scorekit.line_integrals import FreeCubic, GaussLobatto
+from scorekit.proposals import Hamiltonian, RandomWalk
+from tests.laws import kernels as laws
+from tests.laws.components import Play
+from tests.laws.drivers import neighbour
+from tests.laws.statistics import ALPHA, uniform_pvalue
+from tests.laws.targets import gauss3, mixture3
+
+# ------------------------------------------------------------------------------------------------------------------
+# twins that can be broken
+
+
+@final
+@dataclass(frozen=True)
+class Twin(Kernel[Evaluated]):
+    """Metropolis's kernel for targets with a log density, in steps that a mutant breaks one at a time."""
+
+    proposal: Proposal
+    broken: dict[str, Callable] = field(default_factory=dict, hash=False)
+
+    def init(self, point: Point, *, generator: Generator = None) -> Evaluated:
+        return Evaluated(point.x, point.score, point.log_prob)
+
+    def step(
+        self, point: Point, state: Evaluated, step_size: Tensor, *, generator: Generator = None
+    ) -> tuple[Evaluated, Info | None]:
+        move = self.proposal.propose(point, step_size, generator=generator)
+        new = move.path[-1]
+        difference = new.log_prob - point.log_prob
+        r = self._do("ratio", torch.add, difference, self.proposal.log_q_ratio(move, step_size))
+        u = self._do("draw", uniform, r, generator=generator)
+        accepted = self._do("decide", lambda u, r: u.log() < r, u, r)
+        state = Evaluated(
+            self._do("x", _select, accepted, new.x, point.x),
+            self._do("score", _select, accepted, new.score, point.score),
+            self._do("log_prob", _select, accepted, new.log_prob, point.log_prob),
+        )
+        return state, Info(accepted, r, ~r.isfinite(), torch.ones_like(accepted), -r)
+
+    def _do(self, step: str, right: Callable, *args: Tensor, **kwargs: Generator) -> Tensor:
+        return self.broken.get(step, right)(*args, **kwargs)
+
+
+def _select(accepted: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    return torch.where(expand(accepted, old).bool(), new, old)
+
+
+@final
+@dataclass(frozen=True)
+class Retry(Kernel[Evaluated]):
+    """Rejected moves are tried again and not counted."""
+
+    kernel: Kernel[Evaluated]
+
+    def init(self, point: Point, *, generator: Generator = None) -> Evaluated:
+        return self.kernel.init(point)
+
+    def step(
+        self, point: Point, state: Evaluated, step_size: Tensor, *, generator: Generator = None
+    ) -> tuple[Evaluated, Info | None]:
+        made, info = self.kernel.step(point, state, step_size, generator=generator)
+        accepted = info.accepted
+        for _ in range(10):
+            again, told = self.kernel.step(point, state, step_size, generator=generator)
+            made = Evaluated(*(_select(accepted, one, two) for one, two in zip(made, again, strict=True)))
+            accepted = accepted | told.accepted
+        return made, info._replace(accepted=accepted)
+
+
+@final
+@dataclass(frozen=True)
+class Walk(Proposal):
+    """Langevin's proposal, with the noise sqrt(noise h) and the ratio to be broken.
+
+    Args:
+        noise: 2 is right.
+        ratio: what is made of (forward, backward), the squares of the two residuals (B, *E), and h.
+        here: the score at x for that at y in q(x | y).
+    """
+
+    noise: float = 2.0
+    ratio: Callable[[Tensor, Tensor, Tensor], Tensor] = lambda there, back, h: sum_event((there - back) / (4 * h))
+    here: bool = False
+
+    def propose(self, point: Point, step_size: Tensor, *, generator: Generator = None) -> Move:
+        h = expand(step_size, point.x)
+        z = normal(point.x, generator=generator)
+        return Move((point, point.target.point(point.x + h * point.score + (self.noise * h).sqrt() * z)))
+
+    def log_q_ratio(self, move: Move, step_size: Tensor) -> Tensor:
+        x, y = move.path
+        h = expand(step_size, x.x)
+        there = (y.x - x.x - h * x.score).square()
+        back = (x.x - y.x - h * (x if self.here else y).score).square()
+        return self.ratio(there, back, h)
+
+
+@final
+@dataclass(frozen=True)
+class Leap(Proposal):
+    """A leapfrog trajectory with its parts to be broken.
+
+    Args:
+        num: how many steps.
+        first, between, last: the kicks, in units of e. 1/2, 1, 1/2 are right.
+        scale: of the momenta, () or a number a coordinate.
+        kinetic: what is made of (|p_0|^2 - |p_n|^2) / 2 for each coordinate.
+        fresh: redraw the momenta.
+    """
+
+    num: int = 4
+    first: float = 0.5
+    between: float = 1.0
+    last: float = 0.5
+    scale: float | tuple[float, ...] = 1.0
+    kinetic: Callable[[Tensor], Tensor] = sum_event
+    fresh: bool = True
+    _kept: list[Tensor] = field(default_factory=list, compare=False, repr=False)
+
+    @property
+    def num_segments(self) -> int:
+        return self.num
+
+    def propose(self, point: Point, step_size: Tensor, *, generator: Generator = None) -> Move:
+        z = proposals.normal(point.x, generator=generator)  # the name that `Play` patches
+        z = z * torch.tensor(self.scale, dtype=point.x.dtype)
+        before = p = z if self.fresh or not self._kept else self._kept[-1]
+        e, path = (2 * expand(step_size, point.x)).sqrt(), [point]
+        for i in range(self.num):
+            p = p + (self.between if i else self.first) * e * path[-1].score
+            path.append(point.target.point(path[-1].x + e * p))
+        p = p + self.last * e * path[-1].score
+        if not self.fresh:
+            self._kept.append(p)
+        return Move(tuple(path), (before, p))
+
+    def log_q_ratio(self, move: Move, step_size: Tensor) -> Tensor:
+        before, after = move.momenta or (move.path[0].x, move.path[0].x)
+        return self.kinetic((before.square() - after.square()) / 2)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# the checks
+
+H = {"gauss3": (0.3, 0.5), "loggamma2": (0.3, 0.18), "gmm2": (0.3, 0.32)}  # of MALA and of HMC with 4 leapfrog steps
+STAT, ANTI, CALI, RATIO, LEAP, LINEAR = (
+    "stationary", "antisymmetry", "accept_calibration", "log_ratio", "leapfrog", "linear_law",
+)  # fmt: skip
+DIAGONAL = (0.002, 0.01, 0.05)
+
+
+def _pvalue(check: str, kernel: Kernel[Any], name: str, seed: int, hmc: bool) -> float:
+    """The p of a check; a deterministic one gives 1 or 0."""
+    h, n = H[name][hmc], 4 if hmc else 1
+    match check:
+        case "stationary":
+            return laws.stationary(kernel, laws.LAWS[name](), h, seed)
+        case "antisymmetry":
+            return laws.antisymmetry(kernel, laws.LAWS[name](), h, seed)
+        case "accept_calibration":
+            return laws.accept_calibration(kernel, laws.LAWS[name](), h, seed)
+        case "log_ratio":
+            return float(laws.log_ratio(kernel, 0.3, seed) < 1e-9)
+        case "leapfrog":
+            return float(laws.leapfrog(kernel.proposal, n, 0.1, seed) < 1e-10)
+        case "linear_law":
+            return laws.linear_law(kernel, n, torch.tensor(DIAGONAL, dtype=torch.float64), seed)
+    raise ValueError(check)
+
+
+def _first_only(u: Tensor) -> Tensor:
+    return u[:1].expand_as(u)
+
+
+def _one_uniform(r: Tensor, *, generator: Generator) -> Tensor:
+    return _first_only(uniform(r, generator=generator))
+
+
+def _one_decision(u: Tensor, r: Tensor) -> Tensor:
+    return _first_only(u.log() < r.mean())
+
+
+ALWAYS = {"decide": lambda u, r: torch.ones_like(r, dtype=torch.bool)}
+NEVER = {"decide": lambda u, r: torch.zeros_like(r, dtype=torch.bool)}
+ONE_UNIFORM, ONE_DECISION = {"draw": _one_uniform}, {"decide": _one_decision}
+NEGATED = {"ratio": lambda difference, q: -(difference + q)}
+
+Row = tuple[Callable[[], Kernel[Any]], tuple[str, ...]]
+MALA_MUTANTS: dict[str, Row] = {
+    "noise sqrt(h)": (lambda: Twin(Walk(noise=1.0)), (STAT, ANTI, LINEAR)),
+    "q-ratio missing": (lambda: Twin(Walk(ratio=lambda a, b, h: 0 * sum_event(a))), (STAT, ANTI, RATIO, LINEAR)),
+    "q-ratio inverted": (
+        lambda: Twin(Walk(ratio=lambda a, b, h: sum_event((b - a) / (4 * h)))),
+        (STAT, ANTI, RATIO, LINEAR),
+    ),
+    "q with variance h": (
+        lambda: Twin(Walk(ratio=lambda a, b, h: sum_event((a - b) / (2 * h)))),
+        (STAT, ANTI, RATIO, LINEAR),
+    ),
+    "q with event mean for sum": (
+        lambda: Twin(Walk(ratio=lambda a, b, h: ((a - b) / (4 * h)).flatten(1).mean(1))),
+        (STAT, ANTI, RATIO, LINEAR),
+    ),
+    "q(x | y) with the score at x": (lambda: Twin(Walk(here=True)), (STAT, ANTI, RATIO)),
+    "r negated": (lambda: Twin(Walk(), NEGATED), (STAT, ANTI, RATIO)),
+    "rejects retried": (lambda: Retry(Twin(Walk())), (STAT, CALI)),
+    "one uniform for the batch": (lambda: Twin(Walk(), ONE_UNIFORM), (STAT, CALI)),
+    "one decision for the batch": (lambda: Twin(Walk(), ONE_DECISION), (STAT, CALI)),
+    "always accept": (lambda: Twin(Walk(), ALWAYS), (STAT, CALI)),
+    "never accept": (lambda: Twin(Walk(), NEVER), (CALI, LINEAR)),
+    "cached score kept on reject": (lambda: Twin(Walk(), {"score": lambda a, new, old: new}), (STAT, ANTI, RATIO)),
+    "cached log_prob kept on reject": (
+        lambda: Twin(Walk(), {"log_prob": lambda a, new, old: new}),
+        (STAT, ANTI, RATIO),
+    ),
+}
+HMC_MUTANTS: dict[str, Row] = {
+    "one leapfrog step too many": (lambda: Twin(Leap(5)), (LINEAR, LEAP)),
+    "r negated": (lambda: Twin(Leap(), NEGATED), (STAT, ANTI)),
+    "always accept": (lambda: Twin(Leap(), ALWAYS), (STAT, CALI)),
+    "never accept": (lambda: Twin(Leap(), NEVER), (CALI, LINEAR)),
+    "one uniform for the batch": (lambda: Twin(Leap(), ONE_UNIFORM), (STAT, CALI)),
+    "first half kick missing": (lambda: Twin(Leap(first=0.0)), (STAT, LEAP, LINEAR)),
+    "last half kick missing": (lambda: Twin(Leap(last=0.0)), (STAT, LEAP, LINEAR)),
+    "full kicks": (lambda: Twin(Leap(first=1.0, last=0.0)), (STAT, LEAP, LINEAR)),
+    "a full kick at both ends": (lambda: Twin(Leap(first=1.0, last=1.0)), (LEAP, LINEAR)),  # a valid kernel
+    "kinetic term dropped": (lambda: Twin(Leap(kinetic=lambda k: 0 * sum_event(k))), (STAT, ANTI, LINEAR)),
+    "kinetic mean for sum": (lambda: Twin(Leap(kinetic=lambda k: k.flatten(1).mean(1))), (STAT, LINEAR)),
+    "momentum never refreshed": (lambda: Twin(Leap(fresh=False)), (STAT, LINEAR)),
+    "momentum x .9": (lambda: Twin(Leap(scale=0.9)), (STAT, LINEAR)),
+    "momentum drawn with inverse mass": (lambda: Twin(Leap(scale=DIAGONAL)), (LINEAR,)),
+}
+TARGETS = {"cached score kept on reject": ("loggamma2",)}  # Gaussians miss it, nine times in ten
+
+
+@pytest.mark.parametrize("hmc", [False, True], ids=["MALA", "HMC"])
+def test_the_unbroken_twins_are_accepted_by_every_check(hmc, seed):
+    own: Proposal = Hamiltonian(4, 0.0) if hmc else Langevin()
+    checks = (STAT, ANTI, CALI, LINEAR, LEAP if hmc else RATIO)
+    for kernel in (Twin(Leap() if hmc else Walk()), MetropolisAdjusted(own)):
+        for i, check in enumerate(checks):
+            for name in H if check in (STAT, ANTI, CALI) else ("gauss3",):
+                assert _pvalue(check, kernel, name, seed + i, hmc) > ALPHA, (kernel, check, name)
+
+
+@pytest.mark.parametrize("name", MALA_MUTANTS)
+def test_mutants_of_mala_are_rejected(name, seed):
+    _rejected(name, *MALA_MUTANTS[name], seed, hmc=False)
+
+
+@pytest.mark.parametrize("name", HMC_MUTANTS)
+def test_mutants_of_hmc_are_rejected(name, seed):
+    _rejected(name, *HMC_MUTANTS[name], seed, hmc=True)
+
+
+def _rejected(name: str, make: Callable[[], Kernel[Any]], checks: tuple[str, ...], seed: int, *, hmc: bool) -> None:
+    for check in checks:
+        assert _pvalue(check, make(), "loggamma2", seed, hmc) < ALPHA, f"{check} lets {name!r} pass"
+
+
+def test_faults_that_stationarity_cannot_see_are_seen_by_no_other_law_of_the_target(seed):
+    """Why `linear_law` is there: these kernels are valid, or look so."""
+    for kernel in (Twin(Leap(5)), Twin(Leap(first=1.0, last=1.0)), Twin(Leap(), NEVER)):
+        assert _pvalue(STAT, kernel, "loggamma2", seed, hmc=True) > ALPHA
+        assert _pvalue(LINEAR, kernel, "loggamma2", seed, hmc=True) < ALPHA
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# line integrals
+
+
+@final
+@dataclass(frozen=True)
+class Trapezoid(LineIntegral):
+    def __call__(self, path: tuple[Point, ...]) -> tuple[Tensor, Tensor]:
+        total = torch.stack([sum_event((a.score + b.score) / 2 * (b.x - a.x)) for a, b in pairwise(path)]).sum(0)
+        return total, torch.ones_like(total, dtype=torch.bool)
+
+
+@final
+@dataclass(frozen=True)
+class OneSided(LineIntegral):
+    """The score at the start alone: not antisymmetric."""
+
+    def __call__(self, path: tuple[Point, ...]) -> tuple[Tensor, Tensor]:
+        total = torch.stack([sum_event(a.score * (b.x - a.x)) for a, b in pairwise(path)]).sum(0)
+        return total, torch.ones_like(total, dtype=torch.bool)
+
+
+@final
+@dataclass(frozen=True)
+class Negative(LineIntegral):
+    def __call__(self, path: tuple[Point, ...]) -> tuple[Tensor, Tensor]:
+        total, trusted = GaussLobatto()(path)
+        return -total, trusted
+
+
+@final
+@dataclass(frozen=True)
+class Chord(LineIntegral):
+    """Simpson's rule on the straight line between a trajectory's ends."""
+
+    def __call__(self, path: tuple[Point, ...]) -> tuple[Tensor, Tensor]:
+        return GaussLobatto()((path[0], path[-1]))
+
+
+@final
+@dataclass(frozen=True)
+class Truthful(LineIntegral):
+    """Another rule's value, trusted where it is negative: a guard that is not symmetric under reversal."""
+
+    def __call__(self, path: tuple[Point, ...]) -> tuple[Tensor, Tensor]:
+        total, _ = GaussLobatto()(path)
+        return total, total < 0.5
+
+
+RULES: dict[str, tuple[LineIntegral, Proposal, float, str]] = {
+    "trapezoid, MALA": (Trapezoid(), Langevin(), 0.3, "loggamma2"),
+    "trapezoid, MALA, a small step": (Trapezoid(), Langevin(), 0.1, "loggamma2"),
+    "trapezoid, walk": (Trapezoid(), RandomWalk(), 0.3, "loggamma2"),
+    "trapezoid, HMC": (Trapezoid(), Hamiltonian(4), 0.18, "loggamma2"),
+    "the score at the start": (OneSided(), Langevin(), 0.3, "loggamma2"),
+    "sign": (Negative(), Langevin(), 0.3, "loggamma2"),
+    "Simpson on the chord": (Chord(), Hamiltonian(4), 0.18, "gmm2"),
+    "a guard on one side": (Truthful(), Langevin(), 0.3, "loggamma2"),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_mutants_of_the_line_integral_are_rejected_and_simpson_is_not(name, seed):
+    rule, proposal, h, target = RULES[name]
+    law = laws.LAWS[target]().score_only()
+    assert laws.stationary(MetropolisAdjusted(proposal, rule), law, h, seed) < ALPHA
+    assert laws.stationary(MetropolisAdjusted(proposal), law, h, seed) > ALPHA
+
+
+def test_a_gaussian_does_not_see_the_trapezoid_rule(seed):
+    """Score-only kernels are tested on other targets: on a Gaussian the rule is exact."""
+    law = laws.gaussian(gauss3()).score_only()
+    assert laws.stationary(MetropolisAdjusted(Langevin(), Trapezoid()), law, 0.3, seed) > ALPHA
+
+
+def test_three_nodes_are_too_few_for_jumps_between_modes_and_five_are_enough(seed):
+    """A walk of h = 4 on modes of std .6 and .8, a sixth of its moves accepted: n = 60,000 see Simpson's error."""
+    law = laws.gmm2().score_only()
+    three, five = (
+        laws.stationary(MetropolisAdjusted(RandomWalk(), GaussLobatto(n)), law, 4.0, seed, n=60_000) for n in (3, 5)
+    )
+    assert three < ALPHA < five
+
+
+def test_the_free_rule_is_for_small_steps(seed):
+    """loggamma2, four leapfrog steps: at h = .3 its error is seen, guard and all; at h = .02 it is not."""
+    law = laws.loggamma2().score_only()
+    small, large = (laws.stationary(MetropolisAdjusted(Hamiltonian(4), FreeCubic()), law, h, seed) for h in (0.02, 0.3))
+    assert large < ALPHA < small
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# what is not finite
+
+NAN_MUTANTS: dict[str, dict[str, Callable]] = {
+    "~(log u >= r)": {"decide": lambda u, r: ~(u.log() >= r)},
+    "NaN in the ratio taken for 0": {"ratio": lambda difference, q: (difference + q).nan_to_num()},
+    "a y + (1 - a) x": {
+        "x": lambda a, new, old: expand(a, old) * new + (1 - expand(a, old)) * old,
+        "score": lambda a, new, old: expand(a, old) * new + (1 - expand(a, old)) * old,
+    },
+}
+
+
+def _bounded(kernel: Kernel[Any], seed: int) -> float:
+    """p of the law of exponentials after 5 steps from it; 0 if a state is NaN or outside the support."""
+    law, generator = laws.exponential2(), torch.Generator().manual_seed(seed)
+    made = laws.steps(kernel, law.target, law.draw(20_000, generator), 0.25**2 / 2, 5, generator)
+    return uniform_pvalue(law.pit(made[-1].after)) if all((after > 0).all() for _, after, _ in made) else 0.0
+
+
+def test_the_unbroken_twin_stays_in_a_bounded_support(seed):
+    for kernel in (Twin(Leap()), MetropolisAdjusted(Hamiltonian(4, 0.0)), MetropolisAdjusted(Hamiltonian(4, 0.2))):
+        assert _bounded(kernel, seed) > ALPHA
+
+
+@pytest.mark.parametrize("name", NAN_MUTANTS)
+def test_mutants_that_let_nan_through_are_rejected(name, seed):
+    assert _bounded(Twin(Leap(), NAN_MUTANTS[name]), seed) < ALPHA
+
+
+@final
+@dataclass(frozen=True)
+class Repaired(GaussianProposal):
+    """A walk that is clamped back into the support."""
+
+    def mean(self, point: Point, step_size: Tensor) -> Tensor:
+        return point.x.clamp(min=0.3)
+
+
+def test_a_state_that_is_repaired_is_seen(seed):
+    assert laws.stationary(MetropolisAdjusted(RandomWalk()), laws.exponential2(), 0.3, seed) > ALPHA
+    forward = _Forward(Repaired())
+    assert laws.stationary(MetropolisAdjusted(forward), laws.exponential2(), 0.3, seed) < ALPHA
+
+
+@final
+@dataclass(frozen=True)
+class _Forward(Proposal):
+    """Another proposal, with its ratio left out."""
+
+    proposal: Proposal
+
+    def propose(self, point: Point, step_size: Tensor, *, generator: Generator = None) -> Move:
+        return self.proposal.propose(point, step_size, generator=generator)
+
+    def log_q_ratio(self, move: Move, step_size: Tensor) -> Tensor:
+        return move.path[0].x.new_zeros(move.path[0].x.shape[0])
+
+
+# ------------------------------------------------------------------------------------------------------------------
+# chains, precision, reversibility
+
+
+@pytest.mark.parametrize("broken", [ONE_UNIFORM, ONE_DECISION], ids=["one uniform", "one decision"])
+def test_chains_that_decide_together_are_seen(broken, seed):
+    """One decision for the batch by the neighbour test; one uniform is each chain's own function, but not its law."""
+    x = torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    one, other = (AnnealedMCMC(Twin(Walk(), each), SingleLevel(0.5), Constant(0.5), 20) for each in ({}, broken))
+    assert neighbour(one, mixture3(), x, seed)
+    assert neighbour(other, mixture3(), x, seed) is (broken is ONE_UNIFORM)
+    assert _pvalue(CALI, Twin(Walk(), broken), "loggamma2", seed, hmc=False) < ALPHA
+
+
+@final
+@dataclass(frozen=True)
+class Half(Proposal):
+    """The kinetic energy summed in the type of x."""
+
+    def propose(self, point: Point, step_size: Tensor, *, generator: Generator = None) -> Move:
+        return Hamiltonian(3).propose(point, step_size, generator=generator)
+
+    def log_q_ratio(self, move: Move, step_size: Tensor) -> Tensor:
+        before, after = move.momenta or (move.path[0].x, move.path[0].x)
+        return (sum_event(before.square()) - sum_event(after.square())) / 2
+
+
+def test_sums_in_bfloat16_are_seen():
+    x = torch.randn(20, 3072, generator=torch.Generator().manual_seed(0)).bfloat16()
+    point = laws.Target(lambda x: -x).point(x)
+    move = Hamiltonian(3).propose(point, torch.tensor(0.02), generator=PerChain(0))
+    assert move.momenta is not None
+    exact = sum_event(move.momenta[0].double().square() - move.momenta[1].double().square()) / 2
+    right, wrong = (proposal.log_q_ratio(move, torch.tensor(0.02)) for proposal in (Hamiltonian(3), Half()))
+    assert (right - exact).abs().max() < 1e-3
+    assert (wrong - exact).abs().max() > 1
+
+
+@pytest.mark.parametrize("faults", [{"first": 0.0}, {"last": 0.0}, {"between": 0.9, "first": 0.0}])
+def test_trajectories_that_do_not_come_back_are_seen(faults, seed):
+    density, h = gauss3(), torch.tensor(0.1, dtype=torch.float64)
+    x = density.sample(20, generator=PerChain(seed), dtype=torch.float64)
+    assert laws.reversal(Leap(), density.at(0.0), x, h, Play, seed) < 1e-9
+    assert laws.reversal(Leap(**faults), density.at(0.0), x, h, Play, seed) > 1e-3
