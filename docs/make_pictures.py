@@ -1,12 +1,17 @@
-"""The pictures of the documentation, from exact scores: no network is trained here.
+"""The pictures of the documentation.
 
-    python3 run.py docs/make_pictures.py
+    python3 run.py docs/make_pictures.py               # score-norm, levels, annealing: half a minute, exact scores
+    python3 run.py docs/make_pictures.py --examples    # those that examples draw, networks trained: some minutes
 
-writes docs/pictures/score-norm.png, levels.png and annealing.png, in about half a minute.
+Both write to docs/pictures.
 """
 
+import runpy
+import shutil
+import tempfile
 from pathlib import Path
 
+import cyclopts
 import matplotlib
 import matplotlib.pyplot as plt
 import torch
@@ -30,15 +35,36 @@ STYLE = {
 # Two points, whose p_1 is the mixture of the NCSN paper's figures 2 and 3: two Gaussians of std 1.
 PAPER = GaussianMixture(means=((-5, -5), (5, 5)), weights=(0.2, 0.8), stds=0.0)
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
+FROM_EXAMPLES = {  # an example's own names for its pictures, and the documentation's
+    "toy_mixture": {"figure-2.png": "toy-scores.png", "figure-3.png": "toy-samples.png"},
+    "compare_samplers": {"samplers.png": "samplers.png"},
+    "step_size_sweep": {"sweep.png": "step-size-sweep.png"},
+    "noise_makes_it_learnable": {"losses.png": "noise-losses.png"},
+    "time_series": {"windows.png": "time-series.png"},
+}
 
-def main() -> None:
-    """Write every picture."""
+
+def main(*, examples: bool = False) -> None:
+    """Write the pictures from exact scores, or those that the examples draw."""
     matplotlib.use("Agg")
     FOLDER.mkdir(exist_ok=True)
+    if examples:
+        from_examples()
+        return
     with plt.rc_context(STYLE):
         score_norm()
         levels()
         annealing()
+
+
+def from_examples() -> None:
+    """Run each example at its default size, and keep its pictures under the documentation's names."""
+    for name, pictures in FROM_EXAMPLES.items():
+        with tempfile.TemporaryDirectory() as out:
+            runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](out=Path(out))
+            for drawn, ours in pictures.items():
+                shutil.copyfile(Path(out) / drawn, FOLDER / ours)
 
 
 def score_norm() -> None:
@@ -125,4 +151,4 @@ def save(figure: plt.Figure, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cyclopts.run(main)
