@@ -94,8 +94,8 @@ class MetropolisAdjusted(Kernel[Evaluated]):
 
     @property
     def target_acceptance(self) -> float:
-        """The proposal's."""
-        return self.proposal.target_acceptance
+        """The proposal's, or the line integral's if that needs shorter steps."""
+        return max(self.proposal.target_acceptance, self.line_integral.min_acceptance)
 
     @property
     def num_segments(self) -> int:

@@ -89,6 +89,7 @@ class FreeCubic(LineIntegral):
     """
 
     min_segments: ClassVar[int] = 2
+    min_acceptance: ClassVar[float] = 0.95
 
     guard: float = 1.0
 

@@ -94,7 +94,7 @@ def fields(
     relative = ((second - first).square().sum() / first.square().sum()).sqrt().item()
     titles = ("true score", "learned score", f"difference ({relative:.1%} of the true score)")
     for ax, values, title in zip((left, middle, right), (first, second, second - first), titles, strict=True):
-        shades = values.norm(dim=1).reshape(_ARROWS, _ARROWS).cpu().numpy()
+        shades = values.norm(dim=1).reshape(_ARROWS, _ARROWS).double().cpu().numpy()
         image = ax.imshow(shades, origin="lower", extent=extent, vmin=0, vmax=longest, cmap="Blues", aspect="auto")
         _arrows(ax, grid, values, color="0.2", longest=longest)
         _framed(ax, extent).set_title(title)
@@ -321,7 +321,7 @@ def _shade(ax: "Axes", density: TargetFamily, sigma: float, extent: Extent, like
         raise ValueError(f"{density.title} knows its score only: there is no density to shade")
     with torch.no_grad(), density.evaluating():
         log_prob = target.log_prob(grid)
-    shades = (log_prob - log_prob.max()).exp().reshape(_PIXELS, _PIXELS).cpu().numpy()
+    shades = (log_prob - log_prob.max()).exp().reshape(_PIXELS, _PIXELS).double().cpu().numpy()
     ax.imshow(shades, origin="lower", extent=extent, cmap="Blues", vmax=1.3, aspect="auto")
 
 

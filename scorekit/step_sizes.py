@@ -129,6 +129,7 @@ class Table(StepSize):
             _require_positive_numbers(f"Table: the step size at sigma = {level:g}", h)
 
     @cached_property
+    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
     def _steps(self) -> tuple[Tensor, ...]:
         return tuple(torch.tensor(h, dtype=torch.float64) for h in self.step_sizes)
 
@@ -176,6 +177,7 @@ class PerCoordinate(StepSize):
         return self.step_size.uses_point
 
     @cached_property
+    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
     def _squared(self) -> Tensor:
         return torch.tensor(self.scale, dtype=torch.float64).square()
 

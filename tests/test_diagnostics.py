@@ -22,6 +22,21 @@ def test_watching_changes_nothing_and_counts_every_evaluation():
     assert [row.sigma for row in record.levels(SAMPLER.step_size)] == NOISE.levels().tolist()
 
 
+def test_an_energy_is_not_evaluated_more_often_for_being_watched():
+    """Log density and score come together, for the price of the score; asked for apart, they would cost twice."""
+    model = sk.EnergyModel(sk.networks.ScalarMLP((2,), width=4))
+    model.set_moments(torch.zeros(2), torch.ones(2))
+    passes: list[int] = []
+    model.net.register_forward_hook(lambda module, inputs, output: passes.append(len(output)))
+    sampler = sk.annealed_mala(NOISE, steps_per_level=3)
+    alone = sk.sample(sampler, model, (5, 2), generator=sk.PerChain(3))
+    needed = len(passes)
+    record = RecordRun(model)
+    assert torch.equal(sk.sample(sampler, record, (5, 2), generator=sk.PerChain(3)), alone)
+    assert len(passes) - needed == needed == 4 * (3 + 1)
+    assert [row.evaluations for row in record.levels(sampler.step_size)] == [4, 4, 4, 4]
+
+
 def test_norm_and_signal_to_noise_of_a_constant_score():
     family = sk.from_score(lambda x, sigma: torch.full_like(x, 3 / sigma))
     record = RecordRun(family)
@@ -307,6 +322,14 @@ def test_a_report_prints_as_a_table(generator):
 def test_what_cannot_be_diagnosed_is_refused(make, message, generator):
     with pytest.raises(ValueError, match=message):
         make(points(generator, 9, 3))
+
+
+def test_under_inference_mode_the_reason_is_named(generator):
+    x = points(generator, 9, 3)
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"inference_mode\(\) rules out"):
+        diagnose(gauss3(), x, NOISE)
+    with torch.no_grad():
+        assert diagnose(gauss3(), x, NOISE).examples == 9
 
 
 def test_data_must_be_a_tensor():

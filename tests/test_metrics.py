@@ -403,6 +403,18 @@ def test_a_level_where_no_ratio_is_finite_has_no_mean_energy_error():
     assert " - " in str(counted)
 
 
+@pytest.mark.parametrize(("states", "chains"), [(10, 3), (20, 50), (100, 4)])
+def test_chains_that_never_move_are_worth_nothing_however_well_they_started(generator, states, chains):
+    """By the formulas 50 chains that stand still for 20 states are worth 83 draws."""
+    still = ar1(0.0, 4, chains, 1, generator)[:1].expand(states, chains, 1).clone()
+    assert metrics.effective_sample_size(one_level(still)).isnan().all()
+    assert metrics.split_r_hat(one_level(still)).isposinf().all()
+    still[-1, 0] += 1  # one chain moves once: there is something to say
+    assert metrics.effective_sample_size(one_level(still)).isfinite().all()
+    assert metrics.split_r_hat(one_level(still)).item() > 1.1
+    assert metrics.split_r_hat(one_level(still[:, :1])).isnan().all()  # one chain alone
+
+
 def test_summary_of_an_unadjusted_run_has_no_decisions(streams):
     sampler = sk.annealed_langevin(sk.Geometric(1.0, 0.5, 2), steps_per_level=40, final=sk.Denoise())
     density = sk.densities.Gaussian((0.0, 0.0))

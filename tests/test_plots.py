@@ -72,6 +72,14 @@ def test_arrows_point_where_the_score_points(tmp_path):
     assert (np.diff(feet[:, :, 1], axis=0) > 0).all()
 
 
+def test_half_precision_is_drawn(streams):
+    density = sk.densities.Gaussian((0.0, 0.0))
+    x = density.sample(5, generator=streams).bfloat16()
+    assert plots.scatter(x, score=density, density=density).images
+    left, _, _ = plots.fields(density, density, 1.0, like=x)
+    assert left.images
+
+
 def test_shades_are_where_the_density_is():
     off_centre = sk.densities.Gaussian((2.0, -1.0), (0.04, 0.01))
     ax = plots.scatter(torch.zeros(1, 2), density=off_centre, extent=(-4, 4, -4, 4))

@@ -1,6 +1,7 @@
 """One convention: drift h * score, noise sqrt(2 h) * z. The published steps, as printed and as released."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -315,3 +316,15 @@ def test_a_bad_ratio_is_refused(value):
 
 def _unasked(x: Tensor) -> Tensor:
     raise RuntimeError("a rule that does not use the point asked for its score")
+
+
+@pytest.mark.parametrize("rule", [Table((1.0,), ((0.1, 0.2),)), PerCoordinate(Constant(0.1), (1.0, 2.0))], ids=repr)
+def test_a_rule_first_used_under_inference_mode_can_take_part_in_autograd(rule):
+    """Its numbers are kept as a tensor, and `sample` asks for them under inference mode."""
+    rule = replace(rule)  # nothing is kept yet
+    x = torch.ones(3, 2, dtype=torch.float64)
+    with torch.inference_mode():
+        rule(1.0, Point(Target(_unasked), x))
+    x.requires_grad_()
+    (rule(1.0, Point(Target(_unasked), x)) * x).sum().backward()
+    assert (x.grad > 0).all()

@@ -641,6 +641,14 @@ def test_a_component_without_a_configuration_is_rejected():
         testing.check_step_size(Tabled())
 
 
+def test_a_density_made_of_data_need_not_be_configuration():
+    """`Empirical`: the library's own, and its check must not be one that it cannot pass."""
+    given = sk.densities.Empirical(torch.tensor([[0.0, 1.0], [2.0, -1.0], [0.5, 0.5]], dtype=torch.float64), std=0.2)
+    testing.check_density(given, configurable=False)
+    with pytest.raises(ConformanceError, match="is not configuration"):
+        testing.check_density(given)
+
+
 def test_the_right_twins_pass():
     """What the broken components are without a fault."""
     testing.check_proposal(Doubled())

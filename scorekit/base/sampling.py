@@ -66,6 +66,9 @@ class LineIntegral(ABC):
     min_segments: ClassVar[int] = 1
     """The fewest segments of a path that the rule can integrate over."""
 
+    min_acceptance: ClassVar[float] = 0.0
+    """The acceptance rate that tuning aims at, at least: that of the longest steps over which the rule is right."""
+
     @abstractmethod
     def __call__(self, path: tuple[Point, ...]) -> tuple[Tensor, Tensor]:
         """Integrate.
@@ -195,4 +198,5 @@ class Sampler(ABC):
 
     @abstractmethod
     def num_updates(self) -> int:
-        """How many updates `steps` yields at most: what a progress bar counts to."""
+        """How many updates `steps` yields at most, a last projection onto a family's hard constraints not counted: what
+        a progress bar counts to."""

@@ -167,6 +167,15 @@ def noisy_variances(density: Density, variances: Tensor, sigma: Sigma, x: Tensor
     return variances.to(x) + noise.square()
 
 
+def check_finite(density: Density, what: str, numbers: Tensor) -> None:
+    """Refuse NaN and infinity among the numbers of a parameter; `what` is how the message begins: "the mean has"."""
+    bad = numbers[~numbers.isfinite()]
+    if len(bad):
+        raise ValueError(
+            f"{type(density).__name__}: {what} a number that is not finite: {bad[0].item()}; expected finite numbers"
+        )
+
+
 def check_positive(density: Density, *fields: str) -> None:
     """Refuse a parameter that is not a finite number > 0."""
     for field in fields:

@@ -50,6 +50,7 @@ class Box(CleanDraws):
             )
 
     @cached_property
+    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
     def _edges(self) -> Tensor:
         """(2, n), float64."""
         return torch.tensor((self.low, self.high), dtype=torch.float64).flatten(1)
@@ -108,11 +109,13 @@ class Checkerboard(CleanDraws):
         check_positive(self, "half_width")
 
     @cached_property
+    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
     def _edges(self) -> Tensor:
         """(num_squares + 1,), float64."""
         return torch.linspace(-self.half_width, self.half_width, self.num_squares + 1, dtype=torch.float64)
 
     @cached_property
+    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
     def _squares(self) -> Tensor:
         """The numbers of the K squares along each axis, (2, K)."""
         place = torch.arange(self.num_squares)

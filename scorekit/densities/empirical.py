@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from scorekit.base import Generator, normal, uniform
-from scorekit.densities.base import CleanDraws, Sigma, check_event, noisy_variances
+from scorekit.densities.base import CleanDraws, Sigma, check_event, check_finite, noisy_variances
 
 _NUMBERS = 2**22  # coordinates of differences held at a time: 32 MiB in float64
 
@@ -49,8 +49,7 @@ class Empirical(CleanDraws):
             raise ValueError(
                 f"Empirical: data of shape {tuple(self.data.shape)}: expected (N, *E), N >= 1 events of rank 1 at least"
             )
-        if not self.data.isfinite().all():
-            raise ValueError("Empirical: the data have a number that is not finite")
+        check_finite(self, "the data have", self.data)
         if not 0 <= self.std < math.inf:
             raise ValueError(f"Empirical: std = {self.std}: expected a finite number >= 0")
         object.__setattr__(self, "data", self.data.detach())

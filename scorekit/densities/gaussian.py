@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scorekit._numbers import Numbers, as_numbers
 from scorekit.base import Generator, normal
-from scorekit.densities.base import Density, Sigma, check_event, check_sigma, noisy_variances
+from scorekit.densities.base import Density, Sigma, check_event, check_finite, check_sigma, noisy_variances
 
 
 @final
@@ -42,8 +42,8 @@ class Gaussian(Density):
                 f"of rank 1 at least and a covariance of shape (), (n,) or (n, n), n = {n} being the size of the event"
             )
         covariance = np.asarray(self.covariance, dtype=np.float64)
-        if not (self._mean.isfinite().all() and np.isfinite(covariance).all()):
-            raise ValueError("Gaussian: the mean or the covariance has a number that is not finite")
+        check_finite(self, "the mean has", self._mean)
+        check_finite(self, "the covariance has", torch.from_numpy(covariance))
         asymmetry = np.abs(covariance - covariance.T).max()
         if asymmetry > 1e-12 * np.abs(covariance).max():
             raise ValueError(f"Gaussian: the covariance is not symmetric: two mirrored entries differ by {asymmetry:g}")
@@ -51,10 +51,12 @@ class Gaussian(Density):
             raise ValueError(f"Gaussian: the covariance has the negative eigenvalue {self._variances.min().item():g}")
 
     @cached_property
+    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
     def _mean(self) -> Tensor:
         return torch.tensor(self.mean, dtype=torch.float64)
 
     @cached_property
+    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
     def _spectrum(self) -> tuple[Tensor, Tensor | None]:
         """Variances (n,) along the columns of a basis (n, n), or along the coordinates (None)."""
         covariance = torch.tensor(self.covariance, dtype=torch.float64)

@@ -17,13 +17,17 @@ import math
 import torch
 from torch import Tensor
 
+from scorekit.base import wide
+
 
 def noisy_uniform(x: Tensor, low: Tensor, high: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """The log density and its derivative of uniform variables on [low, high] plus `noise` times a normal one.
 
     The four arguments broadcast. Where noise is 0, the log density is -inf outside the interval and the derivative 0
-    everywhere.
+    everywhere. Types narrower than float32 are computed in float32: the Mills ratio has no other.
     """
+    kind = x.dtype
+    x, low, high, noise = wide(x), wide(low), wide(high), wide(noise)
     clean, left = noise == 0, x < (low + high) / 2
     sigma, width = torch.where(clean, 1.0, noise.abs()), high - low
     w = torch.where(left, low - x, x - high) / sigma
@@ -36,7 +40,7 @@ def noisy_uniform(x: Tensor, low: Tensor, high: Tensor, noise: Tensor) -> tuple[
     phi_by_z = torch.where(w < 0, torch.exp(-w_in.square() / 2 - _LOG_ROOT_2PI) / z, 1 / z_by_phi)
     derivative = torch.where(left, 1.0, -1.0).to(x) * phi_by_z * -torch.expm1(-g) / sigma
     hard = torch.where(w <= 0, 0.0, -math.inf).to(x)
-    return torch.where(clean, hard, log_z) - width.log(), torch.where(clean, 0.0, derivative)
+    return (torch.where(clean, hard, log_z) - width.log()).to(kind), torch.where(clean, 0.0, derivative).to(kind)
 
 
 def _mills(t: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scorekit._numbers import Numbers, as_numbers
 from scorekit.base import Generator, normal, uniform
-from scorekit.densities.base import Density, Sigma, check_event, check_sigma, noisy_variances
+from scorekit.densities.base import Density, Sigma, check_event, check_finite, check_sigma, noisy_variances
 
 
 @final
@@ -42,8 +42,7 @@ class GaussianMixture(Density):
                 f"GaussianMixture: means of shape {tuple(self._means.shape)}: expected (K, *E), K "
                 "components of rank 1 at least"
             )
-        if not self._means.isfinite().all():
-            raise ValueError("GaussianMixture: the means have a number that is not finite")
+        check_finite(self, "the means have", self._means)
         count = len(self._means)
         if self.weights is not None:
             object.__setattr__(self, "weights", as_numbers(self.weights))
@@ -55,10 +54,12 @@ class GaussianMixture(Density):
             raise ValueError(f"GaussianMixture: stds {self.stds}: expected one number or {count}, finite and >= 0")
 
     @cached_property
+    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
     def _means(self) -> Tensor:
         return torch.tensor(self.means, dtype=torch.float64)
 
     @cached_property
+    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
     def _weights(self) -> Tensor:
         count = len(self._means)
         return (
@@ -68,6 +69,7 @@ class GaussianMixture(Density):
         )
 
     @cached_property
+    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
     def _stds(self) -> Tensor:
         return torch.tensor(self.stds, dtype=torch.float64).expand(len(self._means))
 

@@ -42,7 +42,7 @@ def jacobian_sums(
         generator: where they are drawn from.
 
     Raises:
-        ValueError: if autograd finds no way from the score back to x.
+        ValueError: if autograd finds no way from the score back to x, or inference mode rules it out.
     """
     dimension = x.shape[1:].numel()
     if dimension <= EXACT:
@@ -62,6 +62,8 @@ def jacobian_sums(
 
 def _products(score: TensorFunction, x: Tensor, vectors: list[Tensor]) -> list[Tensor]:
     """J'v (B, D) in double precision, for each v (B, *E)."""
+    if torch.is_inference_mode_enabled():
+        raise ValueError("the score is differentiated, which torch.inference_mode() rules out: use torch.no_grad()")
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         value = score(x)

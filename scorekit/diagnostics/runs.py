@@ -8,13 +8,16 @@ is then the same at every level, because |s| goes as 1 / sigma (Song and Ermon, 
 """
 
 import math
-from typing import NamedTuple, final
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias, final
 
 import torch
 from torch import Tensor
 
 from scorekit.base import Generator, Point, StepSize, Target, TargetFamily, TensorFunction, WrappedFamily, sum_event
 from scorekit.target import identity
+
+_ValueAndScore: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class LevelRecord(NamedTuple):
@@ -75,13 +78,22 @@ class RecordRun(WrappedFamily):
             self._first_run = False
         self._sigma, self._evaluated = sigma, False
         target = self._family.at(sigma, like=like, generator=generator)
-        return Target(self._watched(target.score, sigma), target.log_prob, None, target.project)
+        both = None if target.value_and_score is None else self._watched_both(target.value_and_score, sigma)
+        return Target(self._watched(target.score, sigma), target.log_prob, both, target.project)
 
     def _watched(self, score: TensorFunction, sigma: float) -> TensorFunction:
         def evaluate(x: Tensor) -> Tensor:
             value = score(x)
             self._remember(x, value, sigma)
             return value
+
+        return evaluate
+
+    def _watched_both(self, value_and_score: _ValueAndScore, sigma: float) -> _ValueAndScore:
+        def evaluate(x: Tensor) -> tuple[Tensor, Tensor]:
+            value, score = value_and_score(x)
+            self._remember(x, score, sigma)
+            return value, score
 
         return evaluate
 

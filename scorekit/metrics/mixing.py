@@ -35,7 +35,7 @@ def effective_sample_size(
             quantiles.
 
     Returns:
-        (*E), double precision; NaN for a coordinate that never changes, or that is not finite somewhere.
+        (*E), double precision; NaN for a coordinate that no chain ever changes, or that is not finite somewhere.
 
     Raises:
         ValueError: if there are several levels and none is named, it is not one of them, it has fewer than four kept
@@ -59,14 +59,17 @@ def split_r_hat(chains: Chains, *, sigma: float | None = None) -> Tensor:
         sigma: the level to look at; None if the run has one only.
 
     Returns:
-        (*E), double precision; NaN for a coordinate that never changes, or that is not finite somewhere.
+        (*E), double precision; infinity for a coordinate that no chain ever changes and that is not the same in all of
+        them; NaN for one that is, for one that is not finite somewhere, and for one chain alone.
 
     Raises:
         ValueError: as `effective_sample_size`.
         ImportError: without arviz-stats.
     """
     states, library = _states(chains, sigma), _array_stats()
-    return _by_coordinate(states, lambda x: np.asarray(library.rhat(x, chain_axis=0, draw_axis=1, method="rank")))
+    return _by_coordinate(
+        states, lambda x: np.asarray(library.rhat(x, chain_axis=0, draw_axis=1, method="rank")), stuck=np.inf
+    )
 
 
 def _states(chains: Chains, sigma: float | None) -> Tensor:
@@ -100,11 +103,15 @@ def at_level(chains: Chains, sigma: float) -> Chains:
     return Chains(chains.x[here.to(chains.x.device)], chains.sigma[here], info)
 
 
-def _by_coordinate(x: Tensor, statistic: Callable[[np.ndarray], np.ndarray]) -> Tensor:
-    """A statistic of states (chains, draws, D) for each coordinate of x (T, B, *E)."""
+def _by_coordinate(x: Tensor, statistic: Callable[[np.ndarray], np.ndarray], stuck: float = np.nan) -> Tensor:
+    """A statistic of states (chains, draws, D) for each coordinate of x (T, B, *E).
+
+    Where chains differ but none moves it is `stuck`: the estimators would count each start as a draw, or as two.
+    """
     states = rearrange(x.detach().double().flatten(2).cpu().numpy(), "time chain coordinate -> chain time coordinate")
-    usable = np.isfinite(states).all((0, 1)) & (np.ptp(states, axis=(0, 1)) > 0)
-    values = np.full(states.shape[2], np.nan)
+    finite, moved = np.isfinite(states).all((0, 1)), (np.ptp(states, axis=1) > 0).any(0)
+    usable = finite & moved
+    values = np.where(finite & ~moved & (np.ptp(states[:, 0], axis=0) > 0), stuck, np.nan)
     if usable.any():
         values[usable] = statistic(states[:, :, usable])
     return torch.from_numpy(values).reshape(x.shape[2:])

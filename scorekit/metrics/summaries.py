@@ -12,7 +12,7 @@ from scorekit.samplers import Chains
 
 class LevelMixing(NamedTuple):
     """How well the chains mixed at one level, by the worst coordinate; NaN where nothing can be said: fewer than four
-    kept states, a coordinate that never changes, or one that is not finite."""
+    kept states, a coordinate that no chain changes or one that is not finite; for R-hat, one chain alone."""
 
     sigma: float
     states: int  # kept, of each chain

@@ -79,7 +79,10 @@ class AnnealedMCMC(Sampler):
             )
 
     def num_updates(self) -> int:
-        """L T kernel steps, and L - 1 transitions and one final move unless they are `Stay()`."""
+        """L T kernel steps, and L - 1 transitions and one final move unless they are `Stay()`.
+
+        A family that projects (known pixels) adds a last update where `final` is `Stay()`.
+        """
         num_levels = len(self.noise.levels())
         moves = (num_levels - 1) * (self.transition != Stay()) + (self.final != Stay())
         return num_levels * self.steps_per_level + moves

@@ -120,7 +120,13 @@ def check_moments_shape(trial: Trial, family: TargetFamily, event: tuple[int, ..
 # ------------------------------------------------------------------------------------------------------------ densities
 
 
-def check_density(density: Density, *, levels: Sequence[float] = (0.0, 0.5), bounded: bool = False) -> None:
+def check_density(
+    density: Density,
+    *,
+    levels: Sequence[float] = (0.0, 0.5),
+    bounded: bool = False,
+    configurable: bool = True,
+) -> None:
     """The laws of a density: those of a family of targets, and that draws, score, log density and moments are of one
     law.
 
@@ -132,6 +138,7 @@ def check_density(density: Density, *, levels: Sequence[float] = (0.0, 0.5), bou
         levels: noise levels at which it has a density.
         bounded: True if the clean density does not fall to 0 at the edge of its support, where Stein's identity has a
             boundary term: then it is asked at sigma > 0 only.
+        configurable: False if it is made of data, which is no configuration.
 
     Raises:
         ConformanceError: naming the law that is broken.
@@ -164,7 +171,8 @@ def check_density(density: Density, *, levels: Sequence[float] = (0.0, 0.5), bou
                 f"{name} = {sigma:g} have the score's law",
                 "sigma for sigma^2 where variances add, a score of the clean data, or draws of another law",
             )
-    configuration(trial)
+    if configurable:
+        configuration(trial)
 
 
 def stein_pvalue(x: Tensor, score: Tensor) -> float:

@@ -63,7 +63,7 @@ def tune(
         family: the targets, with or without a log density.
         shape: (B, *E). The acceptance is averaged over the B chains: 32 or more make it smooth.
         target_acceptance: delta; None for the kernel's own (.574 with `Langevin`, .8 with `Hamiltonian`, .234 with
-            `RandomWalk`).
+            `RandomWalk`; .95 with `FreeCubic`, which errs at longer steps).
         num_iterations: the steps of dual averaging at each level.
         diagonal_mass: a step for each coordinate, from the chains' variances.
         generator: where the run draws from: the fork "tune" of a `PerChain`.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from scorekit import DirectScore
+from scorekit import DirectScore, PerChain
 from scorekit.estimators import (
     FiniteDifferenceSliced,
     ImplicitScoreMatching,
@@ -29,6 +29,23 @@ def test_an_energy_whose_second_derivative_vanishes_is_found_on_a_batch():
     check_curvature(lambda y: y - y.mean(1, keepdim=True), x)  # its rows and columns sum to 0
     with pytest.raises(ValueError, match="no differentiable path"):
         check_curvature(torch.zeros_like, x)
+
+
+@pytest.mark.parametrize("which", DIFFERENTIATING, ids=repr)
+def test_a_network_whose_last_layer_starts_at_zero_is_trained(which):
+    """Its derivative is exactly 0 as well, until the first step; a ReLU energy's stays 0, whatever is trained."""
+    x, sigma, eps = problem(0, 8, (3,))
+    net = nn.Sequential(nn.Linear(3, 8), nn.SiLU(), nn.Linear(8, 3)).double()
+    for weight in net[2].parameters():
+        nn.init.zeros_(weight)
+    with torch.no_grad():
+        which.check_score(net, x)
+    assert all(weight.grad is None for weight in net.parameters())
+    which(net, x, sigma, eps, generator=PerChain(0)).sum().backward()
+    assert net[2].weight.grad.abs().max() > 0.1
+    flat = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 1)).double()
+    with pytest.raises(ValueError, match="exactly 0 at all 8 examples"):
+        which.check_score(lambda y: torch.func.grad(lambda z: flat(z).sum())(y), x)
 
 
 @pytest.mark.parametrize("which", [*DIFFERENTIATING, FiniteDifferenceSliced()], ids=repr)
