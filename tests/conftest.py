@@ -17,10 +17,24 @@ settings.register_profile("scorekit", derandomize=True, max_examples=25, deadlin
 settings.load_profile("scorekit")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--reseed", type=int, default=0, help="N: other seeds for every test, to see which were lucky")
+
+
+def seed_of(item: pytest.Item) -> int:
+    """A seed of the test's own: under a common one, the false alarms of two tests would coincide."""
+    return zlib.crc32(item.nodeid.encode(), item.config.getoption("--reseed"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Seeds torch's global generator, from which networks draw their weights: no test depends on those before it."""
+    torch.manual_seed(seed_of(item))
+
+
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
-    """A seed of the test's own: under a common one, the false alarms of two tests would coincide."""
-    return zlib.crc32(request.node.nodeid.encode())
+    return seed_of(request.node)
 
 
 @pytest.fixture

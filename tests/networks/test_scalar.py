@@ -46,8 +46,8 @@ def test_it_is_the_mlp_but_for_its_last_layer():
 def test_sigma_is_an_input_unless_it_is_to_be_none():
     x = torch.ones(2, 2)
     sigma = torch.tensor([0.1, 1.0])
-    conditional, fixed = ScalarMLP((2,), 8)(x, sigma), ScalarMLP((2,), 8, conditional=False)(x, sigma)
-    assert (conditional[0] - conditional[1]).abs() > 1e-3
+    conditional, fixed = ScalarMLP((2,), 64)(x, sigma), ScalarMLP((2,), 64, conditional=False)(x, sigma)
+    assert (conditional[0] - conditional[1]).abs() > 1e-4  # typically .04
     torch.testing.assert_close(fixed[0], fixed[1])
 
 
