@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _memory import kept_bytes
 from _peers.environment import CACHE, peers
 from _peers.lines import BATCH, WIDTH
 from _peers.serving import LOSSES, Worker
@@ -72,21 +73,10 @@ def repeated(work: Callable[[], None], times: int) -> Callable[[], None]:
     return block
 
 
-def kept_bytes(model: ScoreModel, estimator: Estimator, size: int) -> int:
-    """Bytes that autograd holds when the loss is there: each storage once, without the parameters."""
+def memory_of(model: ScoreModel, estimator: Estimator, size: int) -> int:
+    """Bytes that autograd holds when the loss is there."""
     objective = sk.Objective(model, estimator, sk.SingleLevel(SIGMA))
-    kept: dict[int, torch.UntypedStorage] = {}  # the storages themselves: an address that is freed is used again
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = objective(torch.randn(BATCH, size)).loss
-    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    del loss
-    return sum(storage.nbytes() for address, storage in kept.items() if address not in weights)
+    return kept_bytes(lambda: objective(torch.randn(BATCH, size)).loss, model)
 
 
 def compare(
@@ -104,7 +94,7 @@ def compare(
         _, _, ratio = paired_ratio(*work, rounds=rounds)
         cells.append(f"{ratio:.2f}")
         if memory:
-            cells[-1] += f" ({kept_bytes(model, estimator, size) / kept_bytes(model, denoising, size):.1f}x)"
+            cells[-1] += f" ({memory_of(model, estimator, size) / memory_of(model, denoising, size):.1f}x)"
     print(f"{title:36}{''.join(f'{cell:>16}' for cell in cells)}", flush=True)
 
 

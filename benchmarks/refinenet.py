@@ -20,6 +20,7 @@ from collections.abc import Callable
 import torch
 import torch._functorch.config as functorch_config
 import torch.nn.functional as F
+from _memory import kept_bytes
 from _timing import machine, paired_ratio
 from torch import Tensor, nn
 
@@ -205,18 +206,8 @@ def training_step(net: nn.Module, shape: tuple[int, int, int], size: int) -> Cal
 
 
 def activation_mib(net: nn.Module, shape: tuple[int, int, int], size: int) -> float:
-    """MiB an image that a forward pass leaves for the backward one: each storage once, without the parameters."""
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = net(*batch(shape, size))
-    weights = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
-    del output  # only now: with it go the storages, and their addresses are used again
-    return sum(size for address, size in kept.items() if address not in weights) / 2**20 / size
+    """MiB an image that a forward pass leaves for the backward one."""
+    return kept_bytes(lambda: net(*batch(shape, size)), net) / 2**20 / size
 
 
 def report(name: str, ours: Callable[[], object], plain: Callable[[], object], rounds: int, goal: str = "") -> None:

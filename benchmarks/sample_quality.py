@@ -3,7 +3,8 @@
 Reads OUT/samples.npy and OUT/config.json, as written by examples/cifar10_ncsn.py, and judges the samples by two
 scikit-learn classifiers trained on real images (a small network with weight decay; logistic regression on kernel
 features) and by their distance to the nearest real image. The same figures are printed for real held-out images and
-for images whose pixels were shuffled, so that one sees what each judge is worth.
+for images whose pixels were shuffled, so that one sees what each judge is worth. SCOREKIT_QUALITY_DATA names the real
+images where they have moved since the run.
 """
 
 import json
@@ -13,17 +14,17 @@ from pathlib import Path
 import cyclopts
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.kernel_approximation import Nystroem
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestNeighbors
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
 
 from scorekit.data import Images, open_images
 
 
 def judges(scale: float) -> dict[str, ClassifierMixin]:
     """Two classifiers with probabilities; `scale` is the distance between neighbours in the data."""
-    from sklearn.kernel_approximation import Nystroem
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.pipeline import make_pipeline
-
     features = Nystroem(gamma=0.29 / scale**2, n_components=1000, random_state=0)
     return {
         "network": MLPClassifier((128,), alpha=0.1, max_iter=400, random_state=0),
@@ -33,8 +34,6 @@ def judges(scale: float) -> dict[str, ClassifierMixin]:
 
 def nearest(images: np.ndarray, real: np.ndarray, *, skip_self: bool = False) -> np.ndarray:
     """The Euclidean distance of each image to its nearest real one; to the second nearest where each is one of them."""
-    from sklearn.neighbors import NearestNeighbors
-
     count = 2 if skip_self else 1
     return NearestNeighbors(n_neighbors=count).fit(real).kneighbors(images)[0][:, count - 1]
 
@@ -52,7 +51,7 @@ def main(out: Path, *, training_images: int = 10_000) -> None:
 
     Args:
         out: the folder that the run wrote.
-        training_images: how many real images to train the judge on.
+        training_images: how many real images to train the judges on.
     """
     config = json.loads((out / "config.json").read_text())
     spec = os.environ.get("SCOREKIT_QUALITY_DATA", config["data"])

@@ -4,9 +4,9 @@
     python3 run.py examples/compare_samplers.py --smoke    # seconds: shows that everything runs
 
 The target is the mixture of toy_mixture.py, .8 N((5, 5), I) + .2 N((-5, -5), I), annealed from sigma = 20 to 1 with
-exact scores. All samplers have the score alone, as they would have a network's, and the common defaults: h = sigma^2 /
-8 at each level, chains that start from the data's moments. Each is run at several efforts, and its evaluations are
-counted, not computed. A sampler of your own, in an installed plugin, is in the table too.
+exact scores. All samplers have the score alone, as they would have a network's, h = sigma^2 / 8 at each level where
+they take steps, chains that start from the data's moments, and no final move. Each is run at several efforts, and its
+evaluations are counted, not computed. A sampler of your own, in an installed plugin, is in the table too.
 """
 
 import inspect
@@ -29,7 +29,7 @@ SIGMA_MAX, SIGMA_MIN, SMALL_WEIGHT = 20.0, 1.0, 0.2
 STEPS_PER_LEVEL = (1, 3, 10, 30, 100)  # on 10 levels
 NUM_LEVELS = (5, 10, 20, 50, 150)  # of the samplers without steps on a level
 NUM_STEPS = (10, 30, 100, 300, 1000)  # of the samplers at one level
-STEP_SIZE = sk.SigmaSquared()  # h = sigma^2 / 8, most samplers' default
+STEP_SIZE = sk.SigmaSquared()  # h = sigma^2 / 8, the default of all but predictor_corrector
 
 
 class Row(NamedTuple):

@@ -1,4 +1,6 @@
-"""Register a sampler of one's own and make it by name: run  python examples/register_a_sampler.py
+"""Register a sampler of one's own and make it by name.
+
+    python3 run.py examples/register_a_sampler.py    # a second
 
 Euler's discretisation of Langevin dynamics (`langevin`) makes its chains too wide, by O(h). Leimkuhler and Matthews
 (AMRX 2013) average the noise of two successive steps,

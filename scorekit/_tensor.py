@@ -1,8 +1,14 @@
 """The only broadcasting idioms of scorekit, `expand` and `sum_event`, for states of shape (B, *E): one batch axis B
-(the chains), an event E of any rank >= 1; and the precision that log ratios are summed in."""
+(the chains), an event E of any rank >= 1; the precision that log ratios are summed in; and tensors that are kept."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+Kept = TypeVar("Kept")
 
 
 def expand(value: Tensor, like: Tensor) -> Tensor:
@@ -37,3 +43,9 @@ def sum_event(value: Tensor) -> Tensor:
 def wide(value: Tensor) -> Tensor:
     """`value` in float32 if its type is narrower: in bfloat16 an image's log ratio is off by 5."""
     return value.to(torch.promote_types(value.dtype, torch.float32))
+
+
+def lasting_property(make: Callable[[Any], Kept]) -> cached_property[Kept]:
+    """A property whose tensors are made once, and as ordinary ones even if first asked for under inference mode: a
+    tensor of that mode could not take part in autograd later."""
+    return cached_property(torch.inference_mode(False)(make))

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from scorekit.base import Generator, NoiseSchedule, Target, TensorFunction
+from scorekit.base import Generator, Target, TensorFunction
 from scorekit.models import FunctionFamily, Moments, NetworkModel, function_arguments
 
 
@@ -69,9 +69,6 @@ class EnergyModel(NetworkModel):
         ValueError: when called, if x has no event axis, sigma is not one number per example, the network's output is
             not (B,), or it does not depend on x.
     """
-
-    def __init__(self, net: nn.Module, noise: NoiseSchedule | None = None):
-        super().__init__(net, noise)
 
     def energy(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         """E(x, sigma), (B,), in the dtype of x, or float32 where that is narrower.

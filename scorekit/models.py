@@ -30,10 +30,16 @@ class NetworkModel(ScoreModel):
     Args:
         net: f(x, sigma[, condition]), with x (B, *E) and sigma (B,).
         noise: the schedule with the only levels that f knows; None if f knows every sigma or keeps its own table.
+
+    Raises:
+        ValueError: if both name levels, and not the same ones.
     """
 
     def __init__(self, net: nn.Module, noise: NoiseSchedule | None = None):
         super().__init__()
+        table = _table(net)
+        if noise is not None and table is not None:
+            _require_same(type(net).__name__, table, noise)
         self.net, self.noise = net, noise
 
     @final
@@ -65,6 +71,16 @@ def _table(net: nn.Module) -> Tensor | None:
         if last == "noise_levels" and _WRAPPERS.issuperset(path):
             return buffer
     return None
+
+
+def _require_same(name: str, table: Tensor, noise: NoiseSchedule) -> None:
+    levels = noise.levels()
+    known = table.to(levels)
+    if known.shape != levels.shape or not torch.allclose(known, levels, rtol=1e-4, atol=0):
+        raise ValueError(
+            f"noise={noise}: {name} keeps a table of its own, of {len(known)} levels from {known[0]:g} to "
+            f"{known[-1]:g}: expected the same levels, or noise=None"
+        )
 
 
 class NetworkScore(NetworkModel):

@@ -117,7 +117,8 @@ class Objective(nn.Module):
             ValueError: with the reason. Reading it waits for the device: training does it once, with its first batch.
         """
         sigma = x.new_full(x.shape[:1], self.noise.levels()[0].item())
-        self.estimator.check_score(lambda y: self.model(y, sigma), x)
+        with self.model.evaluating():  # nothing is drawn, and no running statistic moves
+            self.estimator.check_score(lambda y: self.model(y, sigma), x)
 
     def extra_repr(self) -> str:
         """The parts that are not modules."""

@@ -8,7 +8,6 @@ step that the paper prints.
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar, final
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from scorekit._numbers import Numbers, as_numbers
+from scorekit._tensor import lasting_property
 from scorekit.base import Point, StepSize, expand, sum_event, wide
 from scorekit.noise import require_decreasing
 
@@ -128,8 +128,7 @@ class Table(StepSize):
         for level, h in zip(self.levels, self.step_sizes, strict=True):
             _require_positive_numbers(f"Table: the step size at sigma = {level:g}", h)
 
-    @cached_property
-    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
+    @lasting_property
     def _steps(self) -> tuple[Tensor, ...]:
         return tuple(torch.tensor(h, dtype=torch.float64) for h in self.step_sizes)
 
@@ -176,8 +175,7 @@ class PerCoordinate(StepSize):
         """The wrapped rule's."""
         return self.step_size.uses_point
 
-    @cached_property
-    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
+    @lasting_property
     def _squared(self) -> Tensor:
         return torch.tensor(self.scale, dtype=torch.float64).square()
 

@@ -240,17 +240,20 @@ def test_the_ratio_of_densities_is_its_closed_form_and_antisymmetric(batch, even
 
 @pytest.mark.parametrize("event", [(3,), (2, 3), (2, 1, 2)])
 def test_a_gaussian_proposal_draws_from_its_density(event, generator):
-    """Standardised displacements from n = 20,000: mean 0 and covariance I, by Hotelling."""
+    """Standardised displacements from n = 20,000: mean 0 and covariance I, by Hotelling; 3 % less noise
+    is seen."""
     x = torch.ones(20_000, *event, dtype=torch.float64)
     h = torch.linspace(0.1, 0.3, x[0].numel(), dtype=torch.float64).reshape(1, *event).expand_as(x)
     start = Target(lambda x: -x).point(x)
     move = Quadratic().propose(start, h, generator=generator)
     z = ((move.path[-1].x - Quadratic().mean(start, h)) / (2 * h).sqrt()).flatten(1)
-    products = (z.unsqueeze(2) * z.unsqueeze(1) - torch.eye(z.shape[1])).flatten(1)
     i, j = torch.triu_indices(z.shape[1], z.shape[1])
-    features = torch.cat((z, products.unflatten(1, (z.shape[1], -1))[:, i, j]), dim=1)
-    assert hotelling(features) > ALPHA
-    assert hotelling(torch.cat((z * 0.97, features[:, z.shape[1] :] - 0.06), 1)) < ALPHA  # 3 % less noise
+
+    def features(z: Tensor) -> Tensor:
+        return torch.cat((z, z[:, i] * z[:, j] - (i == j).double()), dim=1)
+
+    assert hotelling(features(z)) > ALPHA
+    assert hotelling(features(0.97 * z)) < ALPHA
 
 
 def test_a_proposal_goes_to_projected_points():

@@ -233,7 +233,7 @@ def test_every_built_in_class_that_needs_no_argument_round_trips(kind):
 
 def test_a_modules_configuration_is_its_constructors_arguments(registry):
     models = {
-        "direct": DirectScore(Affine(2, (1, 2)), SingleLevel(0.5)),
+        "direct": DirectScore(Affine(2, (1, 2)), Geometric(1.0, 0.1, 2)),
         "scaled": ScaledScore(Affine(3), min_sigma=0.25),
         "rounded": RoundToLevels(DirectScore(Affine(2))),
     }

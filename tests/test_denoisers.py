@@ -34,9 +34,9 @@ class Shrink(nn.Module):
 
 
 def posterior_mean(x: Tensor, sigma: float) -> Tensor:
-    """E[x0 | x] of the mixture of tests/laws, from its components: Bayes' rule, without a score."""
-    means = torch.tensor([(0.0, 1.0), (2.0, -1.0), (-1.5, -1.0)], dtype=x.dtype)
-    weights, stds = torch.tensor([0.2, 0.5, 0.3], dtype=x.dtype), torch.tensor([0.5, 1.0, 0.8], dtype=x.dtype)
+    """E[x0 | x] of `mixture3`, from its components: Bayes' rule, without a score."""
+    density = mixture3()
+    means, weights, stds = (torch.tensor(v, dtype=x.dtype) for v in (density.means, density.weights, density.stds))
     total = stds**2 + sigma**2
     distances = torch.cdist(x, means).square()
     responsible = (weights.log() - distances / (2 * total) - total.log()).softmax(1)

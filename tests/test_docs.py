@@ -1,6 +1,6 @@
 """The documents hold what the code has: names, hooks, components, pages, citation; and their own checks can fail."""
 
-import importlib.util
+import importlib
 import os
 import re
 import subprocess
@@ -17,13 +17,11 @@ import yaml
 import scorekit
 from scorekit.hookspecs import KINDS
 from scorekit.registry import Registry
+from tests.scripts import load
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PACKAGES = (
-    "base", "checkpoint", "data", "densities", "diagnostics", "estimators", "metrics", "networks", "noise", "registry",
-    "samplers", "testing", "training", "tuning",
-)  # fmt: skip
+PACKAGES = ["registry", *sorted(path.parent.name for path in (ROOT / "scorekit").glob("[!_]*/__init__.py"))]
 UNDOCUMENTED_MODULES = {"builtin", "component"}  # how names are read from signatures, and what is behind the hooks
 
 
@@ -218,13 +216,22 @@ def test_the_pictures_are_small_and_shown():
     ] == []
 
 
+def test_every_picture_has_a_maker():
+    """Those from exact scores by name; those of the examples under the names that the examples give them."""
+    made = load(DOCS / "make_pictures.py")
+    for name, pictures in made.FROM_EXAMPLES.items():
+        script = (ROOT / "examples" / f"{name}.py").read_text()
+        assert [drawn for drawn in pictures if f'"{drawn}"' not in script] == []
+    source = (DOCS / "make_pictures.py").read_text()
+    exact = set(re.findall(r'save\(figure, "([\w-]+\.png)"\)', source))
+    theirs = {ours for pictures in made.FROM_EXAMPLES.values() for ours in pictures.values()}
+    assert exact | theirs == {path.name for path in (DOCS / "pictures").iterdir()}
+    assert exact.isdisjoint(theirs)
+
+
 @pytest.mark.slow
 def test_the_pictures_of_the_pages_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    spec = importlib.util.spec_from_file_location("make_pictures", DOCS / "make_pictures.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(DOCS / "make_pictures.py")
     monkeypatch.setattr(module, "FOLDER", tmp_path / "pictures")
     module.main()
     for path in (tmp_path / "pictures").iterdir():

@@ -1,6 +1,5 @@
 """The examples run, with tiny configurations, and the flagship's presets are what they claim."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -17,18 +16,9 @@ from PIL import Image
 
 import scorekit as sk
 from scorekit.training import TrainingConfig
+from tests.scripts import load
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-NCSN = EXAMPLES / "cifar10_ncsn.py"
-
-
-def load(path: Path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
+NCSN = Path(__file__).resolve().parent.parent / "examples" / "cifar10_ncsn.py"
 
 ncsn = load(NCSN)
 
@@ -248,8 +238,3 @@ def test_a_wrong_preset_is_one_clear_line():
     assert "papre" in result.stdout + result.stderr
     assert "paper" in result.stdout + result.stderr
     assert "Traceback" not in result.stderr
-
-
-def test_register_a_sampler_runs(capsys):
-    load(EXAMPLES / "register_a_sampler.py").main()
-    assert capsys.readouterr().out

@@ -1,11 +1,8 @@
 """The toy experiments, with tiny configurations: what they compute, and that it could have come out otherwise."""
 
-import importlib.util
 import json
 import math
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -13,22 +10,14 @@ from PIL import Image
 
 import scorekit as sk
 from tests.laws.statistics import BOUND
+from tests.scripts import load
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-toys, comparison, sweep = load("toy_mixture"), load("compare_samplers"), load("step_size_sweep")
-noise, series = load("noise_makes_it_learnable"), load("time_series")
+toys, comparison, sweep, noise, series = (
+    load(EXAMPLES / f"{name}.py")
+    for name in ("toy_mixture", "compare_samplers", "step_size_sweep", "noise_makes_it_learnable", "time_series")
+)
 
 
 def share_error(share: float, expected: float, count: int) -> float:

@@ -292,6 +292,15 @@ def test_rounding_has_the_moments_of_its_model():
     assert torch.equal(rounding.moments[0], torch.zeros(2))
 
 
+def test_a_schedule_that_contradicts_the_networks_own_table_is_refused():
+    net = sk.networks.RefineNet(image_shape=(1, 4, 4), noise=Geometric(1.0, 0.1, 3), width=2)
+    same = DirectScore(net, noise=Geometric(1.0, 0.1, 3))
+    assert same.noise_levels.tolist() == Geometric(1.0, 0.1, 3).levels().tolist()
+    for other in (Geometric(1.0, 0.1, 4), Geometric(2.0, 0.1, 3)):
+        with pytest.raises(ValueError, match=r"RefineNet keeps a table of its own, of 3 levels from 1 to 0.1"):
+            DirectScore(net, noise=other)
+
+
 def test_rounding_to_levels_keeps_the_log_density():
     noise = Geometric(1.0, 0.1, 3)
     energy = sk.EnergyModel(sk.networks.ScalarMLP(event_shape=(2,), width=4), noise=noise).double()

@@ -266,4 +266,4 @@ def test_a_loop_that_holds_no_grad_open_is_seen_by_its_caller():
             yield torch.is_grad_enabled()
 
     for _ in leaking():
-        assert not torch.is_grad_enabled()  # what test_samplers asserts the driver never does
+        assert not torch.is_grad_enabled()  # what samplers/test_modes.py asserts the driver never does

@@ -2,9 +2,7 @@
 
 import importlib.util
 import json
-import os
 import re
-import subprocess
 import sys
 import textwrap
 import tomllib
@@ -17,8 +15,7 @@ import scorekit as sk
 from scorekit.hookspecs import KINDS
 from scorekit.plugin import DISABLE
 from scorekit.registry import Registry
-
-ROOT = Path(__file__).parents[1]
+from tests.installing import ROOT, installed, python
 
 PLUGIN = """
 from dataclasses import dataclass
@@ -41,11 +38,6 @@ def scorekit_proposals():
 """
 
 PROJECT = """
-[build-system]
-requires = []
-build-backend = "backend"
-backend-path = ["."]
-
 [project]
 name = "scorekit-half-damped"
 version = "0.1"
@@ -53,33 +45,6 @@ version = "0.1"
 [project.entry-points.scorekit]
 half_damped = "half_damped"
 """
-
-BACKEND = '''
-"""The smallest build backend: one module and its entry point in a wheel, without anything to download."""
-
-import tomllib
-import zipfile
-from pathlib import Path
-
-
-def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
-    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-    name, version = project["name"].replace("-", "_"), project["version"]
-    info = f"{name}-{version}.dist-info"
-    points = "".join(f"{key} = {value}\\n" for key, value in project["entry-points"]["scorekit"].items())
-    files = {
-        "half_damped.py": Path("half_damped.py").read_text(),
-        f"{info}/METADATA": f"Metadata-Version: 2.1\\nName: {project['name']}\\nVersion: {version}\\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\\nGenerator: backend\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
-        f"{info}/entry_points.txt": f"[scorekit]\\n{points}",
-    }
-    files[f"{info}/RECORD"] = "".join(f"{path},,\\n" for path in [*files, f"{info}/RECORD"])
-    wheel = f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(Path(wheel_directory) / wheel, "w") as archive:
-        for path, text in files.items():
-            archive.writestr(path, text)
-    return wheel
-'''
 
 BROKEN = {
     "b_import": "import no_such_package_at_all",
@@ -99,33 +64,21 @@ REASONS = {
 }
 
 
-def run(code: str, *folders: Path, **environment: str) -> str:
+def run(code: str, *folders: Path, **variables: str) -> str:
     """The output of a fresh process, with folders on its path."""
-    path = os.pathsep.join(map(str, (*folders, ROOT)))
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", DISABLE: ""} | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = python("-c", textwrap.dedent(code), folders=folders, **variables)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
-    """A folder into which pip has installed the plugin, without the network."""
-    if importlib.util.find_spec("pip") is None:
-        pytest.skip("this environment has no pip")
-    project, target = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("target")
-    for name, text in {"pyproject.toml": PROJECT, "backend.py": BACKEND, "half_damped.py": PLUGIN}.items():
-        (project / name).write_text(text)
-    offline = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--no-cache-dir"]
-    command = [sys.executable, "-m", "pip", "install", "-q", *offline, "--target", str(target), str(project)]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    return target
+def half_damped(tmp_path_factory) -> Path:
+    """A folder into which pip has installed the plugin."""
+    project = tmp_path_factory.mktemp("half-damped")
+    (project / "src").mkdir()
+    (project / "src" / "half_damped.py").write_text(PLUGIN)
+    (project / "pyproject.toml").write_text(PROJECT)
+    return installed(project, tmp_path_factory.mktemp("target") / "site")
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +120,8 @@ USE = """
 """
 
 
-def test_an_installed_plugin_works_by_name_beside_broken_ones(installed, broken):
-    found = json.loads(run(USE, installed, broken))
+def test_an_installed_plugin_works_by_name_beside_broken_ones(half_damped, broken):
+    found = json.loads(run(USE, half_damped, broken))
     assert found["repr"] == "Unadjusted(proposal=HalfDamped(damping=0.25))"
     assert (found["again"], found["shape"]) == (True, [4, 1])
     assert found["names"] == ["langevin", "hamiltonian", "random-walk", "half-damped"]
@@ -184,12 +137,12 @@ def test_an_installed_plugin_works_by_name_beside_broken_ones(installed, broken)
         assert re.search(rf"'{name}' \({name}\): .*{REASONS[name]}", found["miss"])
 
 
-def test_the_environment_variable_leaves_installed_plugins_out(installed, broken):
+def test_the_environment_variable_leaves_installed_plugins_out(half_damped, broken):
     code = """
         import scorekit as sk
         print([record.name for record in sk.plugins()], list(sk.registry("proposals")))
     """
-    printed = run(code, installed, broken, **{DISABLE: "1"}).strip()
+    printed = run(code, half_damped, broken, **{DISABLE: "1"}).strip()
     assert printed == "['scorekit'] ['langevin', 'hamiltonian', 'random-walk']"
 
 
@@ -204,9 +157,9 @@ LOADED = """
 """
 
 
-def test_import_scorekit_is_light_and_loads_no_plugin(installed, broken):
+def test_import_scorekit_is_light_and_loads_no_plugin(half_damped, broken):
     """What torch loads by itself is not counted. The mutant: a look-up, which does load the plugin."""
-    imported, used = run(LOADED.format(then="scorekit.registry('proposals')"), installed, broken).splitlines()
+    imported, used = run(LOADED.format(then="scorekit.registry('proposals')"), half_damped, broken).splitlines()
     assert "scorekit.registry" in imported.split()
     assert not set(HEAVY) & set(imported.split())
     assert "half_damped" in used.split()

@@ -11,16 +11,14 @@ from tests.laws.components import Drift, Play
 from tests.laws.statistics import ALPHA, BOUND, normal_pvalue
 from tests.laws.targets import gauss3
 
-C = torch.tensor([3.0, -2.0, 5.0], dtype=torch.float64)
-
 
 def _standardised(proposal: Proposal, generator: torch.Generator) -> torch.Tensor:
-    """Ten steps of h = .01 on log p = c.x by 2,000 chains, less h c, over sqrt(2 h): (10, 2000, 3)."""
-    target, h = Target(lambda x: C.expand_as(x)), torch.tensor(0.01, dtype=torch.float64)
+    """Ten steps of h = .01 on `laws.LINEAR` by 2,000 chains, less h c, over sqrt(2 h): (10, 2000, 3)."""
+    h = torch.tensor(0.01, dtype=torch.float64)
     x, steps = torch.zeros(2_000, 3, dtype=torch.float64), []
     for _ in range(10):
-        move = proposal.propose(target.point(x), h, generator=generator)
-        steps.append((move.path[-1].x - x - h * C) / (2 * h).sqrt())
+        move = proposal.propose(laws.LINEAR.point(x), h, generator=generator)
+        steps.append((move.path[-1].x - x - h * laws.C) / (2 * h).sqrt())
         x = move.path[-1].x
     return torch.stack(steps)
 

@@ -1,10 +1,12 @@
 """The conformance kit: every built-in component passes its check, and each check rejects what is broken."""
 
+import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -41,6 +43,7 @@ from scorekit.kernels import Evaluated, Position
 from scorekit.networks import MLP, ScalarMLP
 from scorekit.registry import Registry
 from scorekit.testing import ConformanceError
+from scorekit.testing.statistics import hotelling
 from scorekit.testing.targets import gauss3
 from tests.laws.components import SignalToNoise
 from tests.laws.flows import OneStage
@@ -218,6 +221,48 @@ class StaleRatio(Proposal):
 
 
 @dataclass(frozen=True)
+class BadMove(Proposal):
+    """Langevin's move; each fault is in what is said of it."""
+
+    fault: str
+
+    @property
+    def num_segments(self) -> int:
+        return 2 if self.fault == "segments" else 1
+
+    def propose(self, point: Point, step_size: Tensor, *, generator: Generator = None) -> Move:
+        if self.fault == "unexpanded":
+            noise = (2 * step_size).sqrt() * normal(point.x, generator=generator)
+            return Move((point, point.target.point(point.x + step_size * point.score + noise)))
+        move = sk.Langevin().propose(point, step_size, generator=generator)
+        return Move(move.path[::-1]) if self.fault == "backwards" else move
+
+    def log_q_ratio(self, move: Move, step_size: Tensor) -> Tensor:
+        return sk.Langevin().log_q_ratio(move, step_size)
+
+
+@dataclass(frozen=True)
+class Unannounced(Proposal):
+    """Langevin's move, said to need no score."""
+
+    needs_score = False
+
+    def propose(self, point: Point, step_size: Tensor, *, generator: Generator = None) -> Move:
+        return sk.Langevin().propose(point, step_size, generator=generator)
+
+    def log_q_ratio(self, move: Move, step_size: Tensor) -> Tensor:
+        return sk.Langevin().log_q_ratio(move, step_size)
+
+
+class Renamed(NamedTuple):
+    """`Evaluated` by another name."""
+
+    x: Tensor
+    score: Tensor
+    log_prob: Tensor
+
+
+@dataclass(frozen=True)
 class Faulty(Kernel[Evaluated]):
     """Metropolis's kernel; each field is a fault."""
 
@@ -225,10 +270,12 @@ class Faulty(Kernel[Evaluated]):
     adjusted = True
 
     def init(self, point: Point, *, generator: Generator = None) -> Evaluated:
-        return Evaluated(point.x, point.score, point.log_prob)
+        x = point.x + 0.1 if self.fault == "early" else point.x
+        return Evaluated(x, point.score, point.log_prob)
 
     def step(self, point, state, step_size, *, generator=None):
         inner = sk.MetropolisAdjusted(sk.Langevin())
+        state = Evaluated(*state)
         new, info = inner.step(point, state, step_size, generator=generator)
         match self.fault:
             case "frozen":
@@ -237,6 +284,14 @@ class Faulty(Kernel[Evaluated]):
                 move = sk.Langevin().propose(point, step_size, generator=generator)
                 end = move.path[-1]
                 return Evaluated(end.x, end.score, end.log_prob), info._replace(accepted=~info.nonfinite)
+            case "renamed":
+                return Renamed(*new), info
+            case "early":
+                return new, info
+            case "reluctant":  # half of what is accepted: a chain that is right, of which the ratio is not the whole
+                kept = info.accepted & (uniform(info.log_accept, generator=generator) < 0.5)
+                mixed = [torch.where(expand(kept, b).bool(), a, b) for a, b in zip(new, state, strict=True)]
+                return Evaluated(*mixed), info._replace(accepted=kept)
             case "stale":
                 return new._replace(score=state.score), info
             case "negated":
@@ -270,7 +325,7 @@ class Regression(Estimator):
     needs_noise: bool = True
 
     def __call__(self, score, x, sigma, eps, *, generator=None):
-        if self.needs_noise:
+        if self.needs_noise or self.fault == "undeclared":
             error = score(x) + (-eps if self.fault == "sign" else eps) / expand(sigma, x)
             squares = error.square() / (1 if self.fault == "half" else 2)
             if self.fault == "mean":
@@ -279,7 +334,7 @@ class Regression(Estimator):
                 return sum_event(squares).mean().expand(len(x))
             return squares.sum(-1) if self.fault == "axis" else sum_event(squares)
         v = rademacher(x[:1] if self.fault == "probe" else x, generator=generator).expand_as(x)
-        with torch.enable_grad():
+        with nullcontext() if self.fault == "borrowed" else torch.enable_grad():
             leaf = x.detach().requires_grad_()
             s = score(leaf)
             (product,) = torch.autograd.grad(s, leaf, v, create_graph=self.fault != "detached", retain_graph=True)
@@ -351,6 +406,12 @@ class BadMetric(Metric):
                 return distance
             case "paired":
                 return (x - reference).norm().item() / len(x)
+            case "infinite":
+                return math.inf
+            case "copies":
+                return distance.item() + (torch.cdist(x, reference) == 0).double().mean().item() * len(x)
+            case "cancelling":
+                return ((x + 1e6).square().mean() - (reference + 1e6).square().mean()).abs().item()
             case "global":
                 return distance.item() + 1e-3 * torch.rand(()).item()
         raise ValueError(self.fault)
@@ -368,6 +429,8 @@ class BadStart(Start):
                 return sigma * torch.randn_like(like)
             case "double":
                 return sigma * normal(like.double(), generator=generator)
+            case "overflow":
+                return sigma * normal(like, generator=generator) * torch.inf
             case "values":
                 return like + sigma * normal(like, generator=generator)
         raise ValueError(self.fault)
@@ -398,7 +461,8 @@ class BadDensity(Density):
 
     @property
     def moments(self):
-        return torch.zeros(2), torch.full((2,), 2.0 if self.fault == "moments" else 1.0)
+        size = 3 if self.fault == "wide moments" else 2
+        return torch.full((size,), 0.1 * (self.fault == "mean")), torch.full((size,), 1.0 + (self.fault == "moments"))
 
     def _variance(self, x, sigma):
         v = torch.ones((), dtype=x.dtype) + (0 if self.fault == "clean" else sigma**2)
@@ -410,10 +474,10 @@ class BadDensity(Density):
     def score(self, x, sigma=0.0):
         return -x / self._variance(x, sigma)
 
-    def sample(self, num_samples, sigma=0.0, *, generator=None, device=None, dtype=None):
-        z = normal(torch.empty(num_samples, 2, device=device, dtype=dtype), generator=generator)
+    def draw(self, like, sigma, *, generator=None):
+        z = normal(like, generator=generator)
         std = (1 + sigma) if self.fault == "stds add" else (1 + sigma**2) ** 0.5
-        return z[:1].expand(num_samples, 2) if self.fault == "one draw" else std * z
+        return z[:1].expand_as(z) if self.fault == "one draw" else std * z
 
 
 class BadFamily(TargetFamily):
@@ -427,9 +491,13 @@ class BadFamily(TargetFamily):
         sign = 1.0 if self.fault == "sign" else -1.0
         mean = (lambda x: x.mean(0, keepdim=True)) if self.fault == "batch" else (lambda x: 0.0)
         project = (lambda x: x + 0.5) if self.fault == "projection" else (lambda x: x)
-        return Target(
-            lambda x: -(x - mean(x)) / v, lambda x: sign * sum_event((x - mean(x)).square()) / 2 / v, project=project
-        )
+        score = (lambda x: x * torch.nan) if self.fault == "nan" else (lambda x: -(x - mean(x)) / v)
+
+        def log_prob(x: Tensor) -> Tensor:
+            return sign * sum_event((x - mean(x)).square()) / 2 / v
+
+        both = (lambda x: (log_prob(x) + 1, score(x))) if self.fault == "both" else None
+        return Target(score, log_prob, both, project=project)
 
 
 class BadNet(nn.Module):
@@ -437,6 +505,7 @@ class BadNet(nn.Module):
         super().__init__()
         self.fault, self.width = fault, width + (fault == "argument")
         self.first, self.last = nn.Linear(2, width), nn.Linear(width, 2)
+        self.hidden = torch.rand(()).item() if fault == "hidden" else 1.0
         self.norm, self.idle = nn.BatchNorm1d(width, track_running_stats=False), nn.Linear(2, 2)
 
     def forward(self, x, sigma):
@@ -444,7 +513,7 @@ class BadNet(nn.Module):
         h = self.norm(h) if self.fault == "batch norm" else h
         if self.fault == "dropout":
             h = nn.functional.dropout(h, training=True)
-        y = self.last(h) / expand(1 + sigma, x) + (0 if self.fault == "idle" else self.idle(x))
+        y = self.hidden * self.last(h) / expand(1 + sigma, x) + (0 if self.fault == "idle" else self.idle(x))
         y = y + (0 if self.fault == "batch norm" else sum(p.sum() for p in self.norm.parameters()))
         return y.sum(1) if self.fault == "sum" else y
 
@@ -457,11 +526,19 @@ class BadModel(ScoreModel):
     def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         scale = sigma.mean() if self.fault == "batch" else expand(1 + sigma, x)
         y = self.linear(x) / scale
+        if self.fault == "autograd":
+            with torch.enable_grad():
+                leaf = x.detach().requires_grad_()
+                y = y + torch.autograd.grad(leaf.sin().sum(), leaf)[0]
         return y.float() if self.fault == "float" else y
 
     def at(self, sigma: float, *, like: Tensor | None = None, generator: Generator = None) -> Target:
         level = sigma**2 if self.fault == "variance" else sigma
         return Target(lambda x: self(x, x.new_full((len(x),), level)))
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor] | None:
+        return (torch.zeros(2), torch.ones(2)) if self.fault == "moments" else super().moments
 
     @property
     def min_sigma(self) -> float:
@@ -488,6 +565,8 @@ class BadSampler(Sampler):
             if self.fault == "autograd":
                 with torch.no_grad():
                     yield sk.base.Step(x, 0.0, None, "step")
+            if self.fault == "in place" and i == 0:
+                x.add_(1)
             h = 0.1 / (1 + target.score(x).square().mean()) if self.fault == "batch" else torch.tensor(0.1).to(x)
             noise = 1.0 if self.fault == "noise" else 2.0
             x = x + h * target.score(x) + (noise * h).sqrt() * normal(x, generator=generator)
@@ -524,6 +603,8 @@ BROKEN: list[tuple[Callable[..., None], Any, str]] = [
     (testing.check_estimator, Regression("absolute", False), "the Fisher divergence and a constant"),
     (testing.check_estimator, Regression("probe", False), BATCH),
     (testing.check_estimator, Regression("detached", False), "stationary at the true score"),
+    (testing.check_estimator, Regression("undeclared", False), "needs_noise tells the truth"),
+    (testing.check_estimator, Regression("borrowed", False), "the same value under no_grad"),
     (testing.check_proposal, Doubled(ratio=0.0), "stationary on gauss3"),
     (testing.check_proposal, Doubled(ratio=-1.0), "stationary on gauss3"),
     (testing.check_proposal, Doubled(noise=0.5**0.5), "stationary on gauss3"),
@@ -534,6 +615,13 @@ BROKEN: list[tuple[Callable[..., None], Any, str]] = [
     (testing.check_proposal, Doubled(double=True), "the type of a proposed state"),
     (testing.check_proposal, Doubled(unprojected=True), "every point is projected"),
     (testing.check_proposal, StaleRatio(), "the log ratios of a move and of its reverse cancel"),
+    (testing.check_proposal, BadMove("segments"), "the path has num_segments segments"),
+    (testing.check_proposal, BadMove("backwards"), "the path starts at the current point"),
+    (testing.check_proposal, BadMove("unexpanded"), "h may be (), (B,) or (B, *E)"),
+    (testing.check_proposal, Unannounced(), "needs_score tells the truth"),
+    (testing.check_kernel, Faulty("early"), "init starts at the point"),
+    (testing.check_kernel, Faulty("renamed"), "init and step give one kind of state"),
+    (testing.check_kernel, Faulty("reluctant"), "accepted with probability min(1, e^r) on gauss3"),
     (testing.check_kernel, Faulty("frozen"), "the chains move"),
     (testing.check_kernel, Faulty("always"), "stationary on gauss3"),
     (testing.check_kernel, Faulty("stale"), "stationary on gauss3"),
@@ -555,10 +643,12 @@ BROKEN: list[tuple[Callable[..., None], Any, str]] = [
     (testing.check_start, BadStart("one"), BATCH),
     (testing.check_start, BadStart("global"), GLOBAL),
     (testing.check_start, BadStart("double"), "the type of the initial chains"),
+    (testing.check_start, BadStart("overflow"), "initial chains are finite"),
     (testing.check_start, BadStart("values"), "`like` gives shape, type and device only"),
     (testing.check_sampler, BadSampler("float"), "the type of the initial chains"),
     (testing.check_sampler, BadSampler("count"), "num_updates() is the most that steps yields"),
     (testing.check_sampler, BadSampler("autograd"), "autograd stays as the caller has it"),
+    (testing.check_sampler, BadSampler("in place"), "the initial chains stay as they are"),
     (testing.check_sampler, BadSampler("rising"), "levels do not rise"),
     (testing.check_sampler, BadSampler("batch"), BATCH),
     (testing.check_sampler, BadSampler("noise"), "the last states have the family's law"),
@@ -569,21 +659,31 @@ BROKEN: list[tuple[Callable[..., None], Any, str]] = [
     (testing.check_density, BadDensity("one draw"), BATCH),
     (testing.check_density, BadDensity("broadcast"), "score takes sigma as a float or (B,)"),
     (testing.check_density, BadDensity("moments"), "the variance of the draws is that of moments"),
+    (testing.check_density, BadDensity("mean"), "the mean of the draws is that of moments"),
+    (testing.check_density, BadDensity("wide moments"), "moments broadcast to the event"),
+    (FAMILY, BadFamily("nan"), "the score is a number"),
+    (FAMILY, BadFamily("both"), "value_and_score is log_prob and score"),
     (FAMILY, BadFamily("sign"), "the score is the gradient of log_prob"),
     (FAMILY, BadFamily("batch"), BATCH),
     (FAMILY, BadFamily("projection"), "a projected state is its own projection"),
     (testing.check_metric, BadMetric("similarity"), "a shift by one std is further away"),
     (testing.check_metric, BadMetric("constant"), "a shift by one std is further away"),
     (testing.check_metric, BadMetric("tensor"), "the value is a float"),
+    (testing.check_metric, BadMetric("infinite"), "the value is a float"),
+    (testing.check_metric, BadMetric("cancelling"), "samples in float32 have the value of those in float64"),
+    (testing.check_metric, BadMetric("copies"), "a sample is nearest to itself"),
     (testing.check_metric, BadMetric("paired"), "the order of the rows is nothing to it"),
     (testing.check_metric, BadMetric("global"), GLOBAL),
     (NETWORK, net("batch norm"), BATCH),
     (NETWORK, net("dropout"), GLOBAL),
     (NETWORK, net("idle"), "the gradient reaches every parameter"),
     (NETWORK, net("argument"), "from_config undoes to_config"),
+    (NETWORK, net("hidden"), "with its weights the made module is this one"),
     (NETWORK, net("sum"), "the shape of the output"),
     (MODEL, model("batch"), BATCH),
     (MODEL, model("float"), "the type of the score"),
+    (MODEL, model("autograd"), "inference_mode tells the truth"),
+    (MODEL, model("moments"), "the moments travel with the weights"),
     (MODEL, model("variance"), "at(0.3).score is forward"),
 ]
 TRANSITIONS = {
@@ -653,6 +753,7 @@ def test_the_right_twins_pass():
     """What the broken components are without a fault."""
     testing.check_proposal(Doubled())
     testing.check_noise_schedule(BadSchedule("none"))
+    testing.check_proposal(BadMove("none"))
     testing.check_estimator(Regression("none"))
     testing.check_estimator(Regression("none", False))
     testing.check_density(BadDensity("none"))
@@ -660,6 +761,19 @@ def test_the_right_twins_pass():
     NETWORK(net("none"))
     MODEL(model("none"))
     testing.check_sampler(BadSampler("none"))
+
+
+def test_what_leaves_nothing_to_chance_has_a_p_value():
+    """A kernel that accepts every move, say: no covariance to divide by."""
+    assert hotelling(torch.zeros(9, 2)) == 1
+    assert hotelling(torch.full((9, 2), torch.nan)) == 0
+
+
+def test_a_check_leaves_the_global_random_state_alone():
+    before = torch.get_rng_state()
+    NETWORK(net("none"))
+    MODEL(model("none"))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_an_error_says_what_was_found_and_why():

@@ -4,7 +4,7 @@
 
 turns `scorekit-template` into `scorekit-underdamped`, `scorekit_template` into `scorekit_underdamped`,
 `TemplateProposal` into `UnderdampedProposal`, `template_sampler` into `underdamped_sampler`, and the name "template"
-into "underdamped". Nothing is written unless every file can be; a second run finds nothing left to rename, and says so.
+into "underdamped". Every file is read before any is written; a second run finds nothing left to rename, and says so.
 Standard library only.
 """
 

@@ -40,6 +40,11 @@ class Density(TargetFamily):
         """grad log p_sigma(x): (B, *E) -> (B, *E)."""
 
     @abstractmethod
+    def draw(self, like: Tensor, sigma: float, *, generator: Generator = None) -> Tensor:
+        """Exact, independent draws from p_sigma, with the shape (num_samples, *E), the type and the device of
+        `like`."""
+
+    @final
     def sample(
         self,
         num_samples: int,
@@ -49,7 +54,21 @@ class Density(TargetFamily):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """Exact, independent draws from p_sigma: (num_samples, *E)."""
+        """Exact, independent draws from p_sigma: (num_samples, *E).
+
+        Args:
+            num_samples: how many.
+            sigma: the noise level, >= 0.
+            generator: where they are drawn from.
+            device, dtype: the density's own, else torch's defaults, unless given.
+
+        Raises:
+            ValueError: unless 0 <= sigma < inf.
+        """
+        check_sigma(self, sigma)
+        device, dtype = self.device if device is None else device, self.dtype if dtype is None else dtype
+        like = torch.empty(num_samples, *self.event_shape, device=device, dtype=dtype)
+        return self.draw(like, sigma, generator=generator)
 
     @final
     def at(self, sigma: float, *, like: Tensor | None = None, generator: Generator = None) -> Target:
@@ -67,23 +86,13 @@ class CleanDraws(Density):
     """A density that draws clean data; its draws at sigma are clean ones plus noise."""
 
     @abstractmethod
-    def draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
+    def clean_draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
         """Exact, independent draws from p_0 with the shape (num_samples, *E), the type and the device of `like`."""
 
     @final
-    def sample(
-        self,
-        num_samples: int,
-        sigma: float = 0.0,
-        *,
-        generator: Generator = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def draw(self, like: Tensor, sigma: float, *, generator: Generator = None) -> Tensor:
         """A clean draw + sigma eps: (num_samples, *E)."""
-        check_sigma(self, sigma)
-        device, dtype = self.device if device is None else device, self.dtype if dtype is None else dtype
-        clean = self.draw(torch.empty(num_samples, *self.event_shape, device=device, dtype=dtype), generator=generator)
+        clean = self.clean_draw(like, generator=generator)
         return clean if sigma == 0 else clean + sigma * normal(clean, generator=generator)
 
 

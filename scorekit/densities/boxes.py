@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from scorekit._numbers import Numbers, as_numbers
+from scorekit._tensor import lasting_property
 from scorekit.base import Generator, uniform
 from scorekit.densities.base import CleanDraws, Sigma, check_count, check_event, check_positive, noise_of
 from scorekit.densities.intervals import noisy_uniform
@@ -49,8 +49,7 @@ class Box(CleanDraws):
                 f"Box: sides high - low from {sides.min():g} to {sides.max():g}: expected finite numbers > 0"
             )
 
-    @cached_property
-    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
+    @lasting_property
     def _edges(self) -> Tensor:
         """(2, n), float64."""
         return torch.tensor((self.low, self.high), dtype=torch.float64).flatten(1)
@@ -80,7 +79,7 @@ class Box(CleanDraws):
         outside = (noise == 0) & ((flat < low) | (flat > high))
         return torch.where(outside, math.nan, noisy_uniform(flat, low, high, noise)[1]).reshape(x.shape)
 
-    def draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
+    def clean_draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
         """low + (high - low) u: (num_samples, *E)."""
         unit = uniform(torch.empty_like(like, dtype=torch.float64), generator=generator)
         low, high = self._edges.to(unit).unflatten(1, self.event_shape)
@@ -108,14 +107,12 @@ class Checkerboard(CleanDraws):
         check_count(self, "num_squares", 2)
         check_positive(self, "half_width")
 
-    @cached_property
-    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
+    @lasting_property
     def _edges(self) -> Tensor:
         """(num_squares + 1,), float64."""
         return torch.linspace(-self.half_width, self.half_width, self.num_squares + 1, dtype=torch.float64)
 
-    @cached_property
-    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
+    @lasting_property
     def _squares(self) -> Tensor:
         """The numbers of the K squares along each axis, (2, K)."""
         place = torch.arange(self.num_squares)
@@ -151,7 +148,7 @@ class Checkerboard(CleanDraws):
         joint = logs[:, 0, squares[0]] + logs[:, 1, squares[1]] - math.log(squares.shape[1])
         return joint, torch.stack((scores[:, 0, squares[0]], scores[:, 1, squares[1]]), dim=1)
 
-    def draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
+    def clean_draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
         """A square, then a place within it: (num_samples, 2)."""
         unit = uniform(like.new_empty(len(like), 3, dtype=torch.float64), generator=generator)
         edges, squares = self._edges.to(unit), self._squares.to(unit.device)

@@ -62,7 +62,7 @@ class Banana(CleanDensity):
     def _straight(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x[:, 0], x[:, 1] - self.bend * (x[:, 0].square() - self.std**2)
 
-    def draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
+    def clean_draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
         """std eps_1, and width eps_2 around the bent axis: (num_samples, 2)."""
         eps = normal(like, generator=generator)
         first = self.std * eps[:, 0]
@@ -118,7 +118,7 @@ class Funnel(CleanDensity):
     def _whitened(self, x: Tensor) -> Tensor:
         return x[:, 1:] * torch.exp(-x[:, :1] / 2)
 
-    def draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
+    def clean_draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
         """std eps_1, then exp(x_1 / 2) eps_j: (num_samples, n)."""
         eps = normal(like, generator=generator)
         neck = self.std * eps[:, :1]

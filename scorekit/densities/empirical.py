@@ -109,7 +109,7 @@ class Empirical(CleanDraws):
             ]
         )
 
-    def draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
+    def clean_draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
         """One of the points, each as likely, + std eps: (num_samples, *E)."""
         unit = uniform(like.new_empty(len(like), dtype=torch.float64), generator=generator)
         points = self.data[(unit * len(self.data)).long().to(self.data.device)].to(like)

@@ -57,7 +57,7 @@ class LogGamma(CleanDensity):
         """shape - rate exp(x): (B, n)."""
         return self.shape - self.rate * x.exp()
 
-    def draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
+    def clean_draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
         """log(sum of `shape` standard exponential draws / rate): (num_samples, n)."""
         waits = _standard_exponential(like.new_empty(*like.shape, self.shape), generator)
         return (waits.sum(2).log() - math.log(self.rate)).to(like)
@@ -105,7 +105,7 @@ class Exponential(CleanDensity):
         """-rate, or NaN in the coordinates below 0: (B, n)."""
         return torch.where(x >= 0, -self.rate, math.nan).to(x)
 
-    def draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
+    def clean_draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
         """-log(u) / rate: (num_samples, n)."""
         return (_standard_exponential(like, generator) / self.rate).to(like)
 

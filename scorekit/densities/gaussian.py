@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -10,8 +9,9 @@ import torch
 from torch import Tensor
 
 from scorekit._numbers import Numbers, as_numbers
+from scorekit._tensor import lasting_property
 from scorekit.base import Generator, normal
-from scorekit.densities.base import Density, Sigma, check_event, check_finite, check_sigma, noisy_variances
+from scorekit.densities.base import Density, Sigma, check_event, check_finite, noisy_variances
 
 
 @final
@@ -50,13 +50,11 @@ class Gaussian(Density):
         if not (self._variances >= 0).all():
             raise ValueError(f"Gaussian: the covariance has the negative eigenvalue {self._variances.min().item():g}")
 
-    @cached_property
-    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
+    @lasting_property
     def _mean(self) -> Tensor:
         return torch.tensor(self.mean, dtype=torch.float64)
 
-    @cached_property
-    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
+    @lasting_property
     def _spectrum(self) -> tuple[Tensor, Tensor | None]:
         """Variances (n,) along the columns of a basis (n, n), or along the coordinates (None)."""
         covariance = torch.tensor(self.covariance, dtype=torch.float64)
@@ -101,19 +99,10 @@ class Gaussian(Density):
         centred = (x - self._mean.to(x)).flatten(1)
         return (centred if basis is None else centred @ basis), v, basis
 
-    def sample(
-        self,
-        num_samples: int,
-        sigma: float = 0.0,
-        *,
-        generator: Generator = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def draw(self, like: Tensor, sigma: float, *, generator: Generator = None) -> Tensor:
         """mean + V sqrt(v) z: (num_samples, *E)."""
-        check_sigma(self, sigma)
-        z = normal(torch.empty(num_samples, self._mean.numel(), device=device, dtype=dtype), generator=generator)
+        z = normal(like.flatten(1), generator=generator)
         variances, basis = self._spectrum
         scaled = (variances.to(z) + sigma**2).sqrt() * z
         noise = scaled if basis is None else scaled @ basis.to(z).T
-        return self._mean.to(z) + noise.reshape(num_samples, *self.event_shape)
+        return self._mean.to(z) + noise.reshape(like.shape)

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -10,8 +9,9 @@ import torch
 from torch import Tensor
 
 from scorekit._numbers import Numbers, as_numbers
+from scorekit._tensor import lasting_property
 from scorekit.base import Generator, normal, uniform
-from scorekit.densities.base import Density, Sigma, check_event, check_finite, check_sigma, noisy_variances
+from scorekit.densities.base import Density, Sigma, check_event, check_finite, noisy_variances
 
 
 @final
@@ -53,13 +53,11 @@ class GaussianMixture(Density):
         if np.shape(self.stds) not in ((), (count,)) or not 0 <= np.min(self.stds) <= np.max(self.stds) < math.inf:
             raise ValueError(f"GaussianMixture: stds {self.stds}: expected one number or {count}, finite and >= 0")
 
-    @cached_property
-    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
+    @lasting_property
     def _means(self) -> Tensor:
         return torch.tensor(self.means, dtype=torch.float64)
 
-    @cached_property
-    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
+    @lasting_property
     def _weights(self) -> Tensor:
         count = len(self._means)
         return (
@@ -68,8 +66,7 @@ class GaussianMixture(Density):
             else torch.tensor(self.weights, dtype=torch.float64)
         )
 
-    @cached_property
-    @torch.inference_mode(False)  # a tensor of inference mode could not take part in autograd later
+    @lasting_property
     def _stds(self) -> Tensor:
         return torch.tensor(self.stds, dtype=torch.float64).expand(len(self._means))
 
@@ -106,19 +103,9 @@ class GaussianMixture(Density):
         n = means.shape[1]
         return self._weights.to(x).log() - distance / (2 * v) - n / 2 * (2 * math.pi * v).log(), v
 
-    def sample(
-        self,
-        num_samples: int,
-        sigma: float = 0.0,
-        *,
-        generator: Generator = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
+    def draw(self, like: Tensor, sigma: float, *, generator: Generator = None) -> Tensor:
         """A component by its weight, then Gaussian noise around its mean: (num_samples, *E)."""
-        check_sigma(self, sigma)
-        like = torch.empty(num_samples, *self.event_shape, device=device, dtype=dtype)
-        unit = uniform(like.new_empty(num_samples, dtype=torch.float64), generator=generator)
+        unit = uniform(like.new_empty(len(like), dtype=torch.float64), generator=generator)
         component = torch.bucketize(unit, self._weights.cumsum(0)[:-1].to(unit), right=True)
         std = (self._stds.square() + sigma**2).sqrt().to(like)[component].reshape(-1, *(1 for _ in self.event_shape))
         return self._means.to(like)[component] + std * normal(like, generator=generator)

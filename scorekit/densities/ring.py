@@ -69,7 +69,7 @@ class Ring(CleanDraws):
         check_event(self, x)
         return noisy_variances(self, torch.tensor([self.std**2], dtype=torch.float64), sigma, x)
 
-    def draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
+    def clean_draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
         """R (cos t, sin t) + std eps, the angle t uniform: (num_samples, 2)."""
         angle = 2 * math.pi * uniform(like.new_empty(len(like), dtype=torch.float64), generator=generator)
         circle = self.radius * torch.stack((angle.cos(), angle.sin()), dim=1).to(like)

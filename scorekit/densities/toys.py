@@ -2,14 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import final
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from scorekit._numbers import as_numbers
+from scorekit._tensor import lasting_property
 from scorekit.base import Generator
 from scorekit.densities.base import CleanDraws, Sigma, check_count, check_event, check_positive, noise_of
 from scorekit.densities.mixture import GaussianMixture
@@ -50,12 +49,11 @@ class TwoMoons(CleanDraws):
         check_positive(self, "std")
         check_count(self, "num_points", 2)
 
-    @cached_property
+    @lasting_property
     def _mixture(self) -> GaussianMixture:
         t = np.linspace(0, math.pi, self.num_points)
         outer = np.stack((np.cos(t), np.sin(t)), axis=1)
-        with torch.inference_mode(False):  # what is made under inference mode cannot take part in autograd later
-            return GaussianMixture(as_numbers(np.concatenate((outer, (1.0, 0.5) - outer))), stds=self.std)
+        return GaussianMixture(as_numbers(np.concatenate((outer, (1.0, 0.5) - outer))), stds=self.std)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -82,6 +80,6 @@ class TwoMoons(CleanDraws):
         check_event(self, x)
         noise_of(self, sigma, x)
 
-    def draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
+    def clean_draw(self, like: Tensor, *, generator: Generator = None) -> Tensor:
         """The mixture's: (num_samples, 2)."""
-        return self._mixture.sample(len(like), generator=generator, device=like.device, dtype=like.dtype)
+        return self._mixture.draw(like, 0.0, generator=generator)

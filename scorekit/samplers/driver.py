@@ -9,7 +9,7 @@ more to denoise. Every update yields a `Step`, the last one included: the releas
 one update short.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from scorekit.base import (
     Generator,
+    Info,
     Kernel,
     NoiseSchedule,
     Point,
@@ -123,7 +124,7 @@ class AnnealedMCMC(Sampler):
         family.require(levels)
         if self.steps_per_level and not self.step_size.uses_point:
             self._check_step_sizes(levels, Point(Target(identity), x))  # the family is not asked: `at` may draw
-        return self._run(family, x, levels.tolist(), generator)
+        return self._run(family, x, generator)
 
     def _check_step_sizes(self, levels: Tensor, point: Point) -> None:
         for sigma in levels.tolist():
@@ -133,12 +134,20 @@ class AnnealedMCMC(Sampler):
                     f"{self.step_size} gives h = {h.min().item():g} at sigma = {sigma:g}: expected 0 < h < inf"
                 )
 
-    def _run(self, family: TargetFamily, x: Tensor, levels: list[float], generator: Generator) -> Iterator[Step]:
-        draws = fork(generator, "family")
-        target = family.at(levels[0], like=x, generator=fork(draws, 0))
-        point, carry = target.point(x), None
+    def stages(self, family: TargetFamily, x: Tensor, *, generator: Generator = None) -> Iterator["Stage"]:
+        """The chains at each level in turn, moved there by the transition; what `Stage.step` makes of them there is
+        taken to the next level. `steps` and tuning go through the levels so.
+
+        Args:
+            family: the targets.
+            x: the chains (B, *E), at the first level.
+            generator: where every draw comes from.
+        """
+        levels, draws = self.noise.levels().tolist(), fork(generator, "family")
+        point, carry = family.at(levels[0], like=x, generator=fork(draws, 0)).point(x), None
         for i, sigma in enumerate(levels):
             here, drawn = fork(generator, i), fork(draws, i)
+            moved = False
             if i > 0:
                 target = family.at(sigma, like=point.x, generator=drawn)
                 ends = levels[i - 1], sigma
@@ -148,30 +157,84 @@ class AnnealedMCMC(Sampler):
                     )
                 moved = x is not point.x
                 point = target.point(x)
-                if moved:
-                    yield Step(point.x, sigma, None, "transition")
-            with torch.no_grad():
-                state = self.kernel.init(point, generator=fork(here, "init"))
-            h = self._hoisted(sigma, point)
-            for t in range(self.steps_per_level):
-                if t > 0 and family.refresh == "step":
-                    target = family.at(sigma, like=point.x, generator=fork(drawn, t))
-                    point = target.point(point.x)
-                with torch.no_grad():
-                    now = self.step_size(sigma, point) if h is None else h
-                    state, info = self.kernel.step(point, state, now, generator=fork(here, t))
-                point = self.kernel.point(target, state)
-                yield Step(point.x, sigma, info, "step")
-        clean = family.at(0.0, like=point.x, generator=fork(draws, len(levels)))
+            stage = Stage(self.kernel, family, sigma, point, moved, carry, here, drawn)
+            yield stage
+            point = stage.point
+
+    def _run(self, family: TargetFamily, x: Tensor, generator: Generator) -> Iterator[Step]:
+        for stage in self.stages(family, x, generator=generator):
+            if stage.moved:
+                yield Step(stage.point.x, stage.sigma, None, "transition")
+            rule = self._rule_at(stage)
+            for _ in range(self.steps_per_level):
+                info = stage.step(rule)
+                yield Step(stage.point.x, stage.sigma, info, "step")
+        yield from self._finish(family, stage, generator)
+
+    def _rule_at(self, stage: "Stage") -> Callable[[Point], Tensor]:
+        """Point -> h; h is worked out once for the whole level unless it depends on the state."""
+        sigma = stage.sigma
+        if self.step_size.uses_point or not self.steps_per_level:
+            return lambda point: self.step_size(sigma, point)
+        h = self.step_size(sigma, stage.point)
+        return lambda point: h
+
+    def _finish(self, family: TargetFamily, stage: "Stage", generator: Generator) -> Iterator[Step]:
+        point, number = stage.point, len(self.noise.levels())
+        clean = family.at(0.0, like=point.x, generator=fork(fork(generator, "family"), number))
         with torch.no_grad():
-            x, _ = self.final.move(family, point, clean, levels[-1], 0.0, carry, generator=fork(generator, "final"))
+            x, _ = self.final.move(
+                family, point, clean, stage.sigma, 0.0, stage.carry, generator=fork(generator, "final")
+            )
         x = clean.project(x)
         if x is not point.x:
             yield Step(x, 0.0, None, "final")
 
-    def _hoisted(self, sigma: float, point: Point) -> Tensor | None:
-        """h for the whole level, or None if it depends on the state."""
-        return self.step_size(sigma, point) if self.steps_per_level and not self.step_size.uses_point else None
+
+@final
+class Stage:
+    """The chains at one noise level, moved by a kernel.
+
+    Args:
+        kernel: the Markov kernel.
+        family: the targets; asked again before every step if its `refresh` is "step".
+        sigma: the level.
+        point: the chains' state there.
+        moved: whether a transition moved them on their way there.
+        carry: the history for the next transition.
+        moves: where the kernel draws from.
+        draws: where the family does.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel[Any],
+        family: TargetFamily,
+        sigma: float,
+        point: Point,
+        moved: bool,
+        carry: Any,
+        moves: Generator,
+        draws: Generator,
+    ):
+        self.sigma, self.point, self.moved, self.carry = sigma, point, moved, carry
+        self.kernel, self._family, self._moves, self._draws = kernel, family, moves, draws
+        self._steps = 0
+        with torch.no_grad():
+            self._state = kernel.init(point, generator=fork(moves, "init"))
+
+    def step(self, rule: Callable[[Point], Tensor]) -> Info | None:
+        """One step of the kernel, by the step size that `rule` gives at the point; what it decided."""
+        number, target = self._steps, self.point.target
+        if number > 0 and self._family.refresh == "step":
+            target = self._family.at(self.sigma, like=self.point.x, generator=fork(self._draws, number))
+            self.point = target.point(self.point.x)
+        with torch.no_grad():
+            self._state, info = self.kernel.step(
+                self.point, self._state, rule(self.point), generator=fork(self._moves, number)
+            )
+        self.point, self._steps = self.kernel.point(target, self._state), number + 1
+        return info
 
 
 def check_shape(shape: tuple[int, ...]) -> None:

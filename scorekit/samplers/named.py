@@ -7,15 +7,7 @@
 | | `ancestral`, `reverse_diffusion`, `heun`, `dpm_solver` | transitions alone, one move a level |
 | | `predictor_corrector` | transitions and kernel steps |
 
-Arguments mean the same everywhere:
-
-- `noise`: the levels to visit; or `sigma`, the one level, where 0 is the clean target;
-- `step_size`: h, or a rule; None takes sigma^2 / 8, and is refused at sigma = 0 when sampling starts;
-- `num_steps`, or `steps_per_level`: how many steps of the kernel;
-- `transition`: how chains move from a level to the next;
-- `start`: the law of the initial chains;
-- `final`: the last move, to sigma = 0, `Denoise()` for Tweedie's posterior mean;
-- `line_integral`: the difference of log densities where the target knows its score only.
+An argument means the same in all of them; `langevin` and `annealed_langevin` explain theirs in full.
 
 One replaces a part of any by `dataclasses.replace`.
 """
@@ -62,10 +54,14 @@ def mala(
     start: Start = Matched(),
     final: Transition = Stay(),
 ) -> AnnealedMCMC:
-    """The Metropolis-adjusted Langevin algorithm at one noise level; arguments as above.
+    """The Metropolis-adjusted Langevin algorithm at one noise level.
 
     One evaluation of the score a step, two from a score alone. About .574 of the moves are accepted at the best h
     (Roberts and Rosenthal, JRSS B 1998).
+
+    Args:
+        sigma, step_size, num_steps, start, final: see `langevin`.
+        line_integral: the difference of log densities where the target knows its score only.
     """
     return _adjusted(Langevin(), line_integral, SingleLevel(sigma), step_size, num_steps, Stay(), start, final)
 
@@ -81,10 +77,15 @@ def hmc(
     start: Start = Matched(),
     final: Transition = Stay(),
 ) -> AnnealedMCMC:
-    """Hamiltonian Monte Carlo at one noise level; arguments as above.
+    """Hamiltonian Monte Carlo at one noise level.
 
     `num_leapfrog` evaluations of the score a step, twice as many from a score alone, or as many with
     `line_integral=FreeCubic()`, for small steps. A trajectory is num_leapfrog sqrt(2 h) long, and jittered by `jitter`.
+
+    Args:
+        sigma, step_size, num_steps, start, final: see `langevin`.
+        num_leapfrog, jitter: see `Hamiltonian`.
+        line_integral: the difference of log densities where the target knows its score only.
     """
     proposal = Hamiltonian(num_leapfrog, jitter)
     return _adjusted(proposal, line_integral, SingleLevel(sigma), step_size, num_steps, Stay(), start, final)
@@ -99,9 +100,13 @@ def random_walk(
     start: Start = Matched(),
     final: Transition = Stay(),
 ) -> AnnealedMCMC:
-    """The random walk of Metropolis et al. (J. Chem. Phys. 1953) at one noise level; arguments as above.
+    """The random walk of Metropolis et al. (J. Chem. Phys. 1953) at one noise level.
 
     No evaluation of the score where the log density is known: what gradient samplers are compared with.
+
+    Args:
+        sigma, step_size, num_steps, start, final: see `langevin`.
+        line_integral: the difference of log densities where the target knows its score only.
     """
     return _adjusted(RandomWalk(), line_integral, SingleLevel(sigma), step_size, num_steps, Stay(), start, final)
 
@@ -143,9 +148,13 @@ def annealed_mala(
     start: Start = Matched(),
     final: Transition = Stay(),
 ) -> AnnealedMCMC:
-    """Annealed Langevin dynamics with Metropolis's decision at every step; arguments as above.
+    """Annealed Langevin dynamics with Metropolis's decision at every step.
 
     L levels of T steps take L (T + 1) evaluations of the score, L (2 T + 1) from a score alone.
+
+    Args:
+        noise, step_size, steps_per_level, transition, start, final: see `annealed_langevin`.
+        line_integral: the difference of log densities where the target knows its score only.
     """
     return _adjusted(Langevin(), line_integral, noise, step_size, steps_per_level, transition, start, final)
 
@@ -162,11 +171,16 @@ def annealed_hmc(
     start: Start = Matched(),
     final: Transition = Stay(),
 ) -> AnnealedMCMC:
-    """Annealed Hamiltonian Monte Carlo; arguments as above.
+    """Annealed Hamiltonian Monte Carlo.
 
     By default a trajectory is three steps of sigma / 2, about (pi / 2) sigma, and jittered by a fifth: bound it so, and
     do not tune it to an acceptance rate, since long trajectories hop between modes in the wrong proportions. L levels
     of T steps of n leapfrog steps take L (n T + 1) evaluations, L (2 n T + 1) from a score alone.
+
+    Args:
+        noise, step_size, steps_per_level, transition, start, final: see `annealed_langevin`.
+        num_leapfrog, jitter: see `Hamiltonian`.
+        line_integral: the difference of log densities where the target knows its score only.
     """
     proposal = Hamiltonian(num_leapfrog, jitter)
     return _adjusted(proposal, line_integral, noise, step_size, steps_per_level, transition, start, final)

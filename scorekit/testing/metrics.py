@@ -1,5 +1,7 @@
 """The check of a metric of two samples."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -20,7 +22,7 @@ def check_metric(metric: Metric, *, density: Density = TWO_MODES, num_samples: i
         metric: the metric.
         density: the law of the reference; samples are its draws, shifted along the first coordinate by one and by three
             of its standard deviations.
-        num_samples: in each sample.
+        num_samples: in each sample; so few that the metric uses all of them, wherever they stand.
 
     Raises:
         ConformanceError: naming the law that is broken.
@@ -41,13 +43,18 @@ def check_metric(metric: Metric, *, density: Density = TWO_MODES, num_samples: i
     reproducible(trial, call, (samples[0], samples[1]), draws=False)
     made = value(samples[0], samples[1])
     trial.require(
-        isinstance(made, float) and made == made,
+        isinstance(made, float) and math.isfinite(made),
         "the value is a float",
         f"{made!r}",
         "a finite float",
-        "a tensor: end with .item()",
+        "a tensor (end with .item()), or a logarithm or a ratio of 0",
     )
-    value(samples[0].float(), samples[1].float())
+    trial.error(
+        abs(value(samples[0].float(), samples[1].float()) - made) / (1 + abs(made)),
+        "samples in float32 have the value of those in float64",
+        "squares that are subtracted from one another in the samples' own type",
+        bound=1e-3,
+    )
     apart = [[value(x + far * shift, y) for x, y in zip(samples[:5], samples[5:], strict=True)] for far in (0, 1, 3)]
     for nearer, further, name in zip(apart, apart[1:], ("one std", "three stds"), strict=False):
         trial.require(
@@ -63,7 +70,7 @@ def check_metric(metric: Metric, *, density: Density = TWO_MODES, num_samples: i
         "a sample is nearest to itself",
         f"{same:.4g} for one sample against itself, {max(apart[0]):.4g} for two",
         "no more",
-        "a constant that is not subtracted",
+        "a term that counts an example against its own copy, or punishes copies",
     )
     again = value(samples[0].flip(0), samples[5].roll(7, 0))
     trial.error(

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scorekit.base import Generator, PerChain, normal
+from scorekit.base import Generator, PerChain, Target, normal
 from scorekit.component import brief
 from scorekit.testing.configuration import round_trip
 from scorekit.testing.statistics import ALPHA
@@ -75,10 +75,10 @@ class Trial:
         """A generator for one law."""
         return torch.Generator().manual_seed(self.seed(law))
 
-    def rows(self, event: tuple[int, ...], *, count: int = BATCH, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Normal rows (count, *event), some of them far out."""
-        x = normal(torch.empty(count, *event, dtype=dtype), generator=torch.Generator().manual_seed(1))
-        return torch.cat((x[:1], 3 * x[1:2], x[2:])) if count > 1 else x
+    def rows(self, event: tuple[int, ...], *, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Normal rows (BATCH, *event), one of them far out."""
+        x = normal(torch.empty(BATCH, *event, dtype=dtype), generator=torch.Generator().manual_seed(1))
+        return torch.cat((x[:1], 3 * x[1:2], x[2:]))
 
     def require(self, holds: bool, law: str, found: str, expected: str, hint: str) -> None:
         """Raise unless the law holds."""
@@ -114,11 +114,10 @@ class Trial:
         )
 
 
-def lawful(trial: Trial, call: Call, inputs: Rows, *, draws: bool, alone: bool = True) -> None:
+def lawful(trial: Trial, call: Call, inputs: Rows, *, draws: bool) -> None:
     """The laws of one call that do not depend on what it computes."""
     reproducible(trial, call, inputs, draws=draws)
-    if alone:
-        rows_alone(trial, call, inputs)
+    rows_alone(trial, call, inputs)
 
 
 def reproducible(trial: Trial, call: Call, inputs: Rows, *, draws: bool) -> None:
@@ -168,6 +167,7 @@ def rows_alone(trial: Trial, call: Call, inputs: Rows) -> None:
         worst,
         "a row depends on no other row",
         "a mean or a norm over the whole batch, one draw for all rows, or one decision for all of them",
+        bound=max(EXACT, 100 * torch.finfo(inputs[0].dtype).eps),  # matrix products round by the size of the batch
     )
 
 
@@ -190,18 +190,35 @@ def any_event(
             )
 
 
-def configuration(trial: Trial) -> None:
-    """The component survives a trip through JSON."""
+def scoreless(trial: Trial, flag: str) -> Target:
+    """A target for a component that says, by `flag`, that it never asks for the score."""
+
+    def refuse(x: Tensor) -> Tensor:
+        raise ConformanceError(
+            trial.title,
+            f"{flag} tells the truth",
+            "the score was evaluated",
+            "no evaluation",
+            f"the score enters after all: let {flag} be True",
+        )
+
+    return Target(refuse)
+
+
+def configuration(trial: Trial) -> object:
+    """The component survives a trip through JSON; what came back."""
     hint = (
         "a frozen dataclass of numbers, strings, tuples and components (a module: every argument kept under its own "
         "name) has a configuration; tensors, lists and functions have none"
     )
     try:
-        made = round_trip(trial.component)
+        with torch.random.fork_rng():  # a module draws its weights
+            made = round_trip(trial.component)
     except (TypeError, ValueError) as error:
         raise ConformanceError(trial.title, "from_config undoes to_config", f"{error}", "a round trip", hint) from error
     same = made == trial.component or isinstance(made, torch.nn.Module)  # a module is equal to itself alone
     trial.require(same, "from_config undoes to_config", brief(made), brief(trial.component), hint)
+    return made
 
 
 def difference(a: Tensor, b: Tensor) -> float:

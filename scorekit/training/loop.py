@@ -96,7 +96,6 @@ class Training:
         self.step = 0
         self.position = 0  # how many examples were used: the place in the data order
         self._asked_to_stop = self._agreed_to_stop = False
-        self._unseen = True  # no batch was looked at
 
     @property
     def model(self) -> ScoreModel:
@@ -156,9 +155,8 @@ class Training:
             draws = streams.shift(first)
             indices = self._order.indices(self.position + first, rows).to(self.runtime.device)
             x = self.source.batch(indices, generator=draws).to(self._dtype)
-            if self._unseen:
+            if step == 1 and piece == 0:
                 self.objective.check_score(x)
-                self._unseen = False
             with self.runtime.piece(last=piece == pieces - 1):
                 loss = self.runtime.loss(x, generator=draws)
                 self.runtime.backward(loss.loss if pieces == 1 else loss.loss / pieces)

@@ -25,15 +25,14 @@ kept would not.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from scorekit.base import Generator, Info, Kernel, Point, StepSize, TargetFamily, fork
-from scorekit.samplers import AnnealedMCMC, sample
+from scorekit.base import Generator, Info, StepSize, TargetFamily, fork
+from scorekit.samplers import AnnealedMCMC, Stage, sample
 from scorekit.step_sizes import Table
 
 _GAMMA, _T0, _KAPPA = 0.05, 10.0, 0.75
@@ -85,8 +84,8 @@ def tune(
         sampler.steps(family, x)  # its checks are made at once; no step is taken
         adapt = _with_mass if diagonal_mass else _adapted
         steps = tuple(
-            adapt(level, _pattern(sampler.step_size, level), delta, num_iterations)
-            for level in _levels(sampler, family, x, draws)
+            adapt(stage, _pattern(sampler.step_size, stage), delta, num_iterations)
+            for stage in sampler.stages(family, x, generator=draws)
         )
     table = Table(tuple(sampler.noise.levels().tolist()), tuple(h.double().tolist() for h in steps))
     return replace(sampler, step_size=table)
@@ -182,29 +181,12 @@ def _checked(
 # ------------------------------------------------------------------------------------------------- chains at a level
 
 
-@final
-class _Level:
-    """The chains at one noise level, moved by a kernel."""
-
-    def __init__(
-        self, kernel: Kernel[Any], family: TargetFamily, sigma: float, point: Point, moves: Generator, draws: Generator
-    ):
-        self.kernel, self.family, self.sigma, self.point = kernel, family, sigma, point
-        self.moves, self.draws = moves, draws  # where the kernel draws from, and where the family does
-        self.target, self.steps_made = point.target, 0
-        self.state = kernel.init(point, generator=fork(moves, "init"))
-
-    def step(self, h: Tensor) -> float:
-        """One step of the kernel; the acceptance probability, averaged over the chains."""
-        t = self.steps_made
-        if t > 0 and self.family.refresh == "step":
-            self.target = self.family.at(self.sigma, like=self.point.x, generator=fork(self.draws, t))
-            self.point = self.target.point(self.point.x)
-        self.state, info = self.kernel.step(self.point, self.state, h, generator=fork(self.moves, t))
-        self.point, self.steps_made = self.kernel.point(self.target, self.state), t + 1
-        if info is None:
-            raise ValueError(f"tune: {self.kernel} calls itself adjusted but its Info is None: no acceptance to go by")
-        return _acceptance(info)
+def _step(stage: Stage, h: Tensor) -> float:
+    """One step of the kernel; the acceptance probability, averaged over the chains."""
+    info = stage.step(lambda point: h)
+    if info is None:
+        raise ValueError(f"tune: {stage.kernel} calls itself adjusted but its Info is None: no acceptance to go by")
+    return _acceptance(info)
 
 
 def _acceptance(info: Info) -> float:
@@ -214,33 +196,15 @@ def _acceptance(info: Info) -> float:
     return float(probability.mean())
 
 
-def _levels(sampler: AnnealedMCMC, family: TargetFamily, x: Tensor, generator: Generator) -> Iterator[_Level]:
-    """Every level in turn, the chains carried over by the sampler's transition: as the driver visits them."""
-    draws, levels = fork(generator, "family"), sampler.noise.levels().tolist()
-    target = family.at(levels[0], like=x, generator=fork(draws, 0))
-    point, carry = target.point(x), None
-    for i, sigma in enumerate(levels):
-        here, drawn = fork(generator, i), fork(draws, i)
-        if i > 0:
-            target = family.at(sigma, like=point.x, generator=drawn)
-            x, carry = sampler.transition.move(
-                family, point, target, levels[i - 1], sigma, carry, generator=fork(here, "transition")
-            )
-            point = target.point(x)
-        level = _Level(sampler.kernel, family, sigma, point, here, drawn)
-        yield level
-        point = level.point
-
-
-def _pattern(rule: StepSize, level: _Level) -> Tensor:
+def _pattern(rule: StepSize, stage: Stage) -> Tensor:
     """The rule's own h at a level, () or (*E)."""
-    x = level.point.x
-    h = rule(level.sigma, level.point)
+    x = stage.point.x
+    h = rule(stage.sigma, stage.point)
     if h.ndim == 0:
         return h
     if h.shape != x.shape or not (h == h[:1]).all():
         raise ValueError(
-            f"tune: {rule} gives each chain a step of its own at sigma = {level.sigma:g}: expected one number, or the "
+            f"tune: {rule} gives each chain a step of its own at sigma = {stage.sigma:g}: expected one number, or the "
             "same numbers of the event's shape for all chains"
         )
     return h[0]
@@ -249,34 +213,34 @@ def _pattern(rule: StepSize, level: _Level) -> Tensor:
 # ------------------------------------------------------------------------------------------------- one level's step
 
 
-def _adapted(level: _Level, pattern: Tensor, delta: float, num_iterations: int) -> Tensor:
+def _adapted(stage: Stage, pattern: Tensor, delta: float, num_iterations: int) -> Tensor:
     """The multiple of `pattern`, () or (*E), whose acceptance rate is delta."""
-    x = level.point.x
+    x = stage.point.x
 
     def accepted(u: float) -> float:
         h = pattern * math.exp(u)
-        return level.step(h if h.ndim == 0 else h.expand(x.shape))
+        return _step(stage, h if h.ndim == 0 else h.expand(x.shape))
 
-    place = f"tune: at sigma = {level.sigma:g}, from h = {pattern.mean():.3g}"
+    place = f"tune: at sigma = {stage.sigma:g}, from h = {pattern.mean():.3g}"
     u = dual_averaging(accepted, bracketed(accepted, place), delta, num_iterations)
     return pattern.double() * math.exp(u)
 
 
-def _with_mass(level: _Level, pattern: Tensor, delta: float, num_iterations: int) -> Tensor:
+def _with_mass(stage: Stage, pattern: Tensor, delta: float, num_iterations: int) -> Tensor:
     """A step for each coordinate, proportional to the variance of the chains, shrunk."""
-    h = _adapted(level, pattern, delta, num_iterations).to(level.point.x)
-    variances = _variances(level, h if h.ndim == 0 else h.expand(level.point.x.shape), num_iterations)
-    mass = h.double().log().mean().exp() * relative_steps(variances, len(level.point.x))
-    return _adapted(level, mass.to(level.point.x), delta, num_iterations)
+    h = _adapted(stage, pattern, delta, num_iterations).to(stage.point.x)
+    variances = _variances(stage, h if h.ndim == 0 else h.expand(stage.point.x.shape), num_iterations)
+    mass = h.double().log().mean().exp() * relative_steps(variances, len(stage.point.x))
+    return _adapted(stage, mass.to(stage.point.x), delta, num_iterations)
 
 
-def _variances(level: _Level, h: Tensor, num_steps: int) -> Tensor:
+def _variances(stage: Stage, h: Tensor, num_steps: int) -> Tensor:
     """Of each coordinate, over chains and steps, (*E) in float64."""
-    origin = level.point.x.double().mean(0)
+    origin = stage.point.x.double().mean(0)
     first, second = torch.zeros_like(origin), torch.zeros_like(origin)
     for _ in range(num_steps):
-        level.step(h)
-        moved = level.point.x.double() - origin
+        _step(stage, h)
+        moved = stage.point.x.double() - origin
         first, second = first + moved.mean(0) / num_steps, second + moved.square().mean(0) / num_steps
     return second - first.square()
 

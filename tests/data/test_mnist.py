@@ -125,6 +125,8 @@ RAW_MD5 = {
 
 @pytest.fixture
 def real_mnist():
+    # Data sets are not in the repository and tests fetch nothing: these run where somebody has the files, and .ci/run
+    # looks for them. The format itself is tested above, on files that are made up.
     root = os.environ.get("SCOREKIT_DATA")
     if root is None or not Path(root, "mnist").is_dir():
         pytest.skip("the real MNIST files are wanted: set SCOREKIT_DATA to a folder that has them in mnist/")

@@ -174,7 +174,7 @@ def test_no_value_leaves_the_device(case):
     for sigma in (torch.empty(5, device="meta"), torch.empty((), device="meta"), 0.5 if case.noisy else 0.0):
         assert case.density.log_prob(x, sigma).shape == (5,)
         assert case.density.score(x, sigma).shape == (5, 2)
-    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+    with pytest.raises(RuntimeError, match="meta"):  # what a host check does, on any torch: the test can fail
         x.sum().item()
 
 

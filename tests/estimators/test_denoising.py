@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from scorekit import DenoisingScoreMatching
 from scorekit.base import Estimator, expand
 from tests.estimators.cases import (
     ANTITHETIC,
@@ -70,10 +69,6 @@ def test_the_other_forms_keep_the_digits_of_float32(which):
     x, sigma, eps = x.float(), 1e-4 * sigma.float(), eps.float()
     single, double = which(score_of, x, sigma, eps), which(score_of, x.double(), sigma.double(), eps.double())
     assert (single / double - 1).abs().max() < 1e-6
-
-
-def test_it_needs_noise():
-    assert DenoisingScoreMatching.needs_noise is True
 
 
 def test_it_draws_nothing_and_changes_nothing():

@@ -37,9 +37,8 @@ from tests.laws.targets import covariance_of, gauss3, mixture3
 def test_the_values_and_gradients_of_an_affine_score_are_its_closed_form(name, event, seed):
     """tr A and never tr A / d, in every shape of event; at sigma = 0 too, where the estimator takes it."""
     make, form, options = FORMS[name]
-    bound = 1e-9 if name.startswith("finite") else 1e-11  # a quotient by 2 e
-    assert estimates.closed_form(make(event), form, event, seed, **options) < bound
-    assert estimates.closed_gradient(make(event), form, event, seed, **options) < bound
+    assert estimates.closed_form(make(event), form, event, seed, **options) < 1e-11
+    assert estimates.closed_gradient(make(event), form, event, seed, **options) < 1e-11
 
 
 @given(seed=SEEDS, batch=st.integers(1, 5), event=EVENTS, which=st.sampled_from(ALL))

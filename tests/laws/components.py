@@ -4,6 +4,7 @@ import math
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, final
 from unittest.mock import patch
 
@@ -14,6 +15,7 @@ from scorekit.base import (
     Generator,
     Info,
     Kernel,
+    LineIntegral,
     Move,
     NoiseSchedule,
     Point,
@@ -27,18 +29,21 @@ from scorekit.base import (
     WrappedFamily,
     expand,
     normal,
+    sum_event,
     uniform,
 )
 
 
 @final
 class Watch(WrappedFamily):
-    """Logs each call of `at` and each evaluation of the score: (sigma, grad mode, inference mode)."""
+    """Logs each call of `at` and each evaluation of the score: (sigma, grad mode, inference mode); counts the log
+    densities."""
 
     def __init__(self, family: TargetFamily):
         self._family = family
         self.asked: list[tuple[float, Generator]] = []
         self.evaluated: list[tuple[float, bool, bool]] = []
+        self.num_log_probs = 0
 
     @property
     def family(self) -> TargetFamily:
@@ -52,7 +57,12 @@ class Watch(WrappedFamily):
             self.evaluated.append((sigma, torch.is_grad_enabled(), torch.is_inference_mode_enabled()))
             return target.score(x)
 
-        return Target(score, target.log_prob, target.value_and_score, target.project)
+        def log_prob(x: Tensor) -> Tensor:
+            self.num_log_probs += 1
+            return target.log_prob(x)
+
+        known = None if target.log_prob is None else log_prob
+        return Target(score, known, target.value_and_score, target.project)
 
     def calls(self) -> list[tuple[float, int]]:
         """Runs of evaluations at one level: [(sigma, how many), ...]."""
@@ -243,6 +253,16 @@ class Drift(Proposal):
 
     def log_q_ratio(self, move: Move, step_size: Tensor) -> Tensor:
         raise TypeError("a fault has no ratio")
+
+
+@final
+@dataclass(frozen=True)
+class Trapezoid(LineIntegral):
+    """The trapezoid rule: exact on Gaussians alone."""
+
+    def __call__(self, path: tuple[Point, ...]) -> tuple[Tensor, Tensor]:
+        total = torch.stack([sum_event((a.score + b.score) / 2 * (b.x - a.x)) for a, b in pairwise(path)]).sum(0)
+        return total, torch.ones_like(total, dtype=torch.bool)
 
 
 @final

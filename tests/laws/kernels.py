@@ -14,32 +14,20 @@ kernel's formulas.
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from scorekit.base import Generator, Kernel, PerChain, Proposal, Target, TargetFamily, normal
+from scorekit.base import Kernel, PerChain, Proposal, Target, normal
 from scorekit.testing.invariance import Made, accept_calibration, antisymmetry, stationary, steps
 from scorekit.testing.statistics import normal_pvalue
 from scorekit.testing.targets import LAWS, Law, exponential2, gauss3, gaussian, gmm2, loggamma2
 
 __all__ = [
-    "LAWS", "LINEAR", "C", "Fixed", "Law", "Made", "Play", "accept_calibration", "antisymmetry", "exponential2",
+    "LAWS", "LINEAR", "C", "Law", "Made", "Play", "accept_calibration", "antisymmetry", "exponential2",
     "gaussian", "gmm2", "leapfrog", "linear_law", "log_ratio", "loggamma2", "reversal", "stationary", "steps",
 ]  # fmt: skip
-
-
-@final
-@dataclass(frozen=True)
-class Fixed(TargetFamily):
-    """One target at every level."""
-
-    target: Target
-
-    def at(self, sigma: float, *, like: Tensor | None = None, generator: Generator = None) -> Target:
-        return self.target
 
 
 Play: TypeAlias = Callable[[Tensor], AbstractContextManager[Any]]

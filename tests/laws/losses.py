@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from scorekit.base import NoiseSchedule, ScoreModel, expand, normal, sum_event
 from scorekit.densities import Density
 from scorekit.noise import Geometric
+from tests.laws.estimates import error
 from tests.laws.statistics import hotelling, z_score
 
 Make: TypeAlias = Callable[[ScoreModel, NoiseSchedule], nn.Module]
@@ -88,7 +89,7 @@ def closed_form(make: Make, seed: int) -> float:
     residual = expand(sigma, x) * model(x + expand(sigma, x) * eps, sigma) + eps
     expected = sum_event(residual.square()) / 2
     pairs = ((loss.per_example, expected), (loss.loss, expected.mean()), (loss.sigma, sigma))
-    return max(_error(value, want) for value, want in pairs)
+    return max(error(value, want) for value, want in pairs)
 
 
 def closed_gradient(make: Make, seed: int) -> float:
@@ -102,7 +103,7 @@ def closed_gradient(make: Make, seed: int) -> float:
         pull = expand(sigma**2 / (1 + sigma), x) * (model(noisy, sigma) + eps / expand(sigma, x))
     wanted = (pull.T @ noisy / len(x), pull.mean(0))
     return max(
-        _error(grad, want) for grad, want in zip((model.a.grad, model.b.grad), wanted, strict=True) if grad is not None
+        error(grad, want) for grad, want in zip((model.a.grad, model.b.grad), wanted, strict=True) if grad is not None
     )
 
 
@@ -131,8 +132,8 @@ def affine_w(make: Make, density: Density, seed: int, size: int = 20_000) -> flo
             model.seen.clear()
             loss = objective(x, generator=torch.Generator().manual_seed(seed + 1))
             noisy, sigma = model.seen[0], loss.sigma  # antithetic forms and the like ask for a second x
-            error = model(noisy, sigma) - model.exact(noisy, sigma)
-        rest.append(loss.per_example - sigma**2 * sum_event(error.square()) / 2)
+            off = model(noisy, sigma) - model.exact(noisy, sigma)
+        rest.append(loss.per_example - sigma**2 * sum_event(off.square()) / 2)
     levels = torch.nn.functional.one_hot(torch.unique(sigma, return_inverse=True)[1]).double()
     columns = [levels * (other - rest[0]).unsqueeze(1) for other in rest[1:]]
     return hotelling(torch.cat(columns, dim=1))
@@ -168,8 +169,3 @@ def _linear(seed: int) -> Linear:
 
 def _data(size: int, seed: int) -> Tensor:
     return torch.randn(size, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + 3))
-
-
-def _error(value: Tensor, expected: Tensor) -> float:
-    error = ((value - expected).abs().max() / expected.abs().max()).item()
-    return error if error == error else float("inf")

@@ -1,11 +1,12 @@
 """Targets whose law is known in closed form at every noise level: the conformance kit's, and two of the paper's."""
 
 import torch
+from torch import Tensor
 
 from scorekit.densities import Gaussian, GaussianMixture
 from scorekit.testing.targets import FACTOR, MEAN, covariance_of, gauss3, mixture3
 
-__all__ = ["FACTOR", "MEAN", "covariance_of", "figure3", "gauss3", "mixture3", "stiff3"]
+__all__ = ["FACTOR", "MEAN", "covariance_of", "figure3", "gauss3", "mixture3", "small_mode", "stiff3"]
 
 
 def stiff3() -> Gaussian:
@@ -19,3 +20,9 @@ def stiff3() -> Gaussian:
 def figure3() -> GaussianMixture:
     """The toy of the NCSN paper's figure 3 as point masses: at sigma it has components of std sigma."""
     return GaussianMixture(((5.0, 5.0), (-5.0, -5.0)), (0.8, 0.2), 0.0)
+
+
+def small_mode(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Of chains (B, 2) on `figure3`: 1 for those in the small mode (B,), and their places less their mode's (2 B,)."""
+    small = x.sum(1) < 0
+    return small.double(), torch.cat((x[small] + 5, x[~small] - 5)).flatten()

@@ -1,4 +1,5 @@
-import math
+"""The network of the NCSN paper: golden figures, sizes, names, levels, and what it refuses."""
+
 import re
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 import scorekit as sk
-from scorekit.networks import norm, norm_conv
+from scorekit.networks import norm
 from scorekit.networks.norm import ConditionalInstanceNorm
 
 from .golden import NOISE, filled, images, sigmas
@@ -89,28 +90,6 @@ def test_mutants_miss_the_golden_row(name, monkeypatch):
     monkeypatch.setattr(*MUTANTS[name])
     with pytest.raises(AssertionError):
         check_row(ROWS[0])
-
-
-def test_norm_vectors():
-    x = (torch.arange(12, dtype=torch.float64) ** 1.5).reshape(1, 3, 2, 2)
-    layer = ConditionalInstanceNorm(3, 1).double()
-    layer.embed.weight.data = torch.tensor([[1, 2, 3, 0.5, -0.5, 1, 0, 0.1, 0.2]], dtype=torch.float64)
-    expected = [-1.60419543, -1.09846207, -0.17376547, 1.02367221, -2.36458824, -0.74405991, 1.04780757, 2.99596398,
-                -0.57217499, 1.96729674, 4.65207378, 7.47467923]  # fmt: skip
-    assert layer(x, torch.tensor([0])).flatten().tolist() == pytest.approx(expected, abs=6e-9)
-    layer.embed.weight.data = torch.tensor([[1, 1, 1, 1, 1, 1, 0, 0, 0]], dtype=torch.float64)
-    expected = [-2.06738312, -1.56164976, -0.63695316, 0.56048452, -1.43296539, -0.62270123, 0.27323251, 1.24731072,
-                -0.25739166, 0.58909891, 1.48402459, 2.42489308]  # fmt: skip
-    assert layer(x, torch.tensor([0])).flatten().tolist() == pytest.approx(expected, abs=6e-9)
-
-
-def test_norm_starts_at_gamma_and_alpha_one_beta_zero():
-    torch.manual_seed(0)
-    gamma, alpha, beta = ConditionalInstanceNorm(200, 10).embed.weight.detach().chunk(3, dim=1)
-    for table in (gamma, alpha):  # N(1, .02^2), n = 2000: 4.9 standard errors of mean and std
-        assert table.mean().item() == pytest.approx(1, abs=4.9 * 0.02 / math.sqrt(2000))
-        assert table.std().item() == pytest.approx(0.02, abs=4.9 * 0.02 / math.sqrt(4000))
-    assert not beta.any()
 
 
 PAPER = [
@@ -271,156 +250,3 @@ def test_at_the_models_boundary_unknown_levels_are_refused_or_rounded():
     with pytest.raises(ValueError, match="RoundToLevels"):
         sk.Objective(model, sk.DenoisingScoreMatching(), elsewhere)
     sk.Objective(sk.RoundToLevels(model), sk.DenoisingScoreMatching(), elsewhere)
-
-
-# ------------------------------------------------------------------------------------------- the one-node norm and conv
-
-
-def plain_autograd(monkeypatch):
-    monkeypatch.setattr(sk.networks.refinenet, "norm_conv", norm_conv.norm_conv_plain)
-
-
-def gradients(net, x, sigma):
-    x = x.clone().requires_grad_(True)
-    net.zero_grad()
-    net(x, sigma).square().sum().backward()
-    return [x.grad, *(weight.grad for weight in net.parameters())]
-
-
-def test_gradients_equal_plain_autograd(monkeypatch):
-    for shape in ((1, 8, 8), (3, 16, 12)):
-        net, x, sigma = filled(shape), images(shape), sigmas([1, 8])
-        ours = gradients(net, x, sigma)
-        with monkeypatch.context() as patch:
-            plain_autograd(patch)
-            plain = gradients(net, x, sigma)
-        for one, other in zip(ours, plain, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
-
-
-def test_a_wrong_backward_would_be_seen(monkeypatch):
-    net, x, sigma = filled((1, 8, 8)), images((1, 8, 8)), sigmas([1, 8])
-    ours = gradients(net, x, sigma)
-    right = norm_conv.normalise_backward
-
-    def without_the_channel_means(grad, x, style, known):
-        return right(grad, x, style, known._replace(inverse_spread=known.inverse_spread * 0))
-
-    monkeypatch.setattr(norm_conv, "normalise_backward", without_the_channel_means)
-    wrong = gradients(net, x, sigma)
-    assert not torch.allclose(ours[0], wrong[0], rtol=1e-3)
-
-
-def test_second_derivatives_equal_plain_autograd(monkeypatch):
-    """What implicit and sliced score matching differentiate: the gradient of v . (ds/dx) v by the weights."""
-
-    def double_backward(net, x, sigma):
-        x = x.clone().requires_grad_(True)
-        s = net(x, sigma)
-        v = torch.ones_like(x)
-        (product,) = torch.autograd.grad((s * v).sum(), x, create_graph=True)
-        net.zero_grad()
-        (product * v).sum().backward()
-        return [weight.grad for weight in net.parameters() if weight.grad is not None]
-
-    net, x, sigma = filled((1, 8, 8)), images((1, 8, 8)), sigmas([1, 8])
-    ours = double_backward(net, x, sigma)
-    with monkeypatch.context() as patch:
-        plain_autograd(patch)
-        plain = double_backward(net, x, sigma)
-    assert len(ours) == len(plain) > 100
-    for one, other in zip(ours, plain, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
-
-
-@pytest.mark.parametrize("dilation", [1, 2, 4])
-@pytest.mark.parametrize("parts", [norm_conv.ELU, norm_conv.LINEAR], ids=["elu", "linear"])
-def test_gradcheck(dilation, parts):
-    generator = torch.Generator().manual_seed(dilation)
-
-    def draw(*shape):
-        return torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_(True)
-
-    inputs = draw(2, 3, 4, 4), draw(2, 9), draw(2, 3, 3, 3), draw(2)
-    geometry = sk.networks.convolution.Geometry(1, dilation, dilation, pool=parts is norm_conv.LINEAR)
-
-    def node(x, style, weight, bias):
-        return norm_conv.norm_conv(x, style, weight, bias, parts, geometry)
-
-    assert torch.autograd.gradcheck(node, inputs)
-    assert torch.autograd.gradgradcheck(node, inputs)
-
-
-def test_functional_transforms_go_through_the_network():
-    net, x, sigma = filled((1, 4, 4)), images((1, 4, 4))[:1], sigmas([4])
-    weights = {name: weight.detach() for name, weight in net.named_parameters()}
-
-    def score(y):
-        return torch.func.functional_call(net, weights, (y, sigma))
-
-    v = torch.ones_like(x)
-    _, forward_mode = torch.func.jvp(score, (x,), (v,))
-    jacobian = torch.func.jacrev(score)(x).reshape(16, 16)
-    torch.testing.assert_close(forward_mode.flatten(), jacobian @ v.flatten(), rtol=1e-9, atol=1e-9)
-    y = x.clone().requires_grad_(True)
-    (reverse_mode,) = torch.autograd.grad((net(y, sigma) * v).sum(), y)
-    torch.testing.assert_close(reverse_mode.flatten(), v.flatten() @ jacobian, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(torch.func.jacfwd(score)(x).reshape(16, 16), jacobian, rtol=1e-9, atol=1e-9)
-    both = torch.stack((x, x + 0.1 * v))
-    expected = torch.stack([score(y) for y in both])
-    torch.testing.assert_close(torch.func.vmap(score)(both), expected, rtol=1e-9, atol=1e-9)
-
-
-def check_derivative_of_forward_mode():
-    """The gradient of |J v|^2 at one pixel against a central difference: what training through a Jacobian needs."""
-    generator = torch.Generator().manual_seed(0)
-    shapes = ((2, 3, 4, 4), (2, 3, 4, 4), (2, 9), (3, 3, 3, 3))
-    x, v, style, weight = (torch.randn(shape, dtype=torch.float64, generator=generator) for shape in shapes)
-    pixel = torch.zeros_like(x)
-    pixel[0, 0, 1, 1] = 1e-6
-    geometry = sk.networks.convolution.Geometry(1, 1, 1)
-
-    def node(y):
-        return norm_conv.norm_conv(y, style, weight, None, norm_conv.ELU, geometry)
-
-    def energy(y):
-        return torch.func.jvp(node, (y,), (v,))[1].square().sum()
-
-    difference = (energy(x + pixel) - energy(x - pixel)) / 2e-6
-    assert torch.func.grad(energy)(x)[0, 0, 1, 1].item() == pytest.approx(difference.item(), rel=1e-5)
-
-
-def test_forward_mode_can_be_differentiated(monkeypatch):
-    """torch's own layer norm in place of t fails this (torch 2.13), by taking its saved moments for constants."""
-    check_derivative_of_forward_mode()
-
-    def constant_spread(x):
-        known, centred = STATISTICS(x)
-        spread = known.inverse_spread.detach()
-        offset = known.mean - known.mean.mean(1, keepdim=True)
-        return known._replace(relative_mean=offset * spread, inverse_spread=spread), centred
-
-    monkeypatch.setattr(norm, "statistics", constant_spread)
-    with pytest.raises(AssertionError):
-        check_derivative_of_forward_mode()
-
-
-def test_convolution_gradients_in_every_form():
-    """Dilated kernels have two other exact forms on small images; each is autograd's own to rounding."""
-    from scorekit.networks.convolution import Geometry, convolve, convolve_backward
-
-    generator = torch.Generator().manual_seed(0)
-    for size in ((4, 4), (4, 8), (6, 6), (2, 2), (1, 1), (1, 2), (7, 5)):
-        for geometry in (Geometry(1, 1, 1), Geometry(1, 2, 2), Geometry(1, 4, 4), Geometry(1, 1, 1, pool=True)):
-            x = torch.randn(2, 3, *size, dtype=torch.float64, generator=generator, requires_grad=True)
-            weight = torch.randn(5, 3, 3, 3, dtype=torch.float64, generator=generator, requires_grad=True)
-            bias = torch.randn(5, dtype=torch.float64, generator=generator, requires_grad=True)
-            pooled = F.avg_pool2d(x, 5, 1, 2) if geometry.pool else x
-            truth = F.conv2d(pooled, weight, bias, 1, geometry.padding, geometry.dilation)
-            torch.testing.assert_close(convolve(x, weight, bias, geometry), truth, rtol=1e-12, atol=1e-12)
-            grad = torch.randn(truth.shape, dtype=torch.float64, generator=generator)
-            expected = torch.autograd.grad(truth, (x, weight, bias), grad)
-            with torch.no_grad():
-                got = convolve_backward(grad, x, weight, geometry, (True, True))
-            for one, other in zip(got, expected, strict=True):
-                torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)

@@ -315,6 +315,24 @@ class _Bent(nn.Module):
         return self.layers(x).squeeze(1)
 
 
+def test_the_look_at_the_first_batch_draws_nothing_and_is_not_repeated_by_a_resumed_run(monkeypatch):
+    model = sk.DirectScore(nn.Sequential(Net(), nn.Dropout(0.5)))
+    model.net.forward = lambda x, sigma: model.net[1](model.net[0](x, sigma))
+    run = Training(sk.Objective(model, sk.SlicedScoreMatching(), sk.SingleLevel(0.5)), examples(), config(num_steps=3))
+    before = torch.get_rng_state()
+    run.objective.check_score(examples()[:4])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.net[1].training
+    looked = []
+    monkeypatch.setattr(sk.Objective, "check_score", lambda self, x: looked.append(len(x)))
+    run.step = 1  # as after a resume
+    list(run.steps())
+    assert looked == []
+    again = Training(run.objective, examples(), config(num_steps=2))
+    list(again.steps())
+    assert len(looked) == 1
+
+
 @pytest.mark.parametrize("estimator", [sk.ImplicitScoreMatching(), sk.SlicedScoreMatching()])
 def test_an_energy_without_curvature_is_refused_with_the_first_batch(estimator):
     data = examples()[:, :2]

@@ -1,20 +1,13 @@
-"""Pictures of what can be drawn in a plane, and of runs, with matplotlib (scorekit[plots]).
+"""Samples, scores and densities in the plane."""
 
-Every function takes the axes to draw on (`ax`; None makes a figure) and returns them: titles, limits and `savefig` are
-the caller's. Colours are matplotlib's defaults and its perceptually uniform maps.
-"""
-
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
 
 from scorekit.base import TargetFamily
-from scorekit.metrics import Decisions
-from scorekit.samplers import Chains
+from scorekit.plots.canvas import axes_of, figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +43,7 @@ def scatter(
         ImportError: without matplotlib.
     """
     points = _plane(x, "x")
-    ax = _axes(ax)
+    ax = axes_of(ax)
     extent = _around(points) if extent is None else _checked(extent)
     if density is not None:
         _shade(ax, density, sigma, extent, x)
@@ -102,160 +95,12 @@ def fields(
     return left, middle, right
 
 
-def chains(
-    run: Chains, *, coordinates: tuple[int, ...] = (0, 1), num_chains: int = 5, ax: "Axes | None" = None
-) -> "Axes":
-    """The way of a few chains: in the plane of two coordinates, or of one coordinate against the kept states.
-
-    In the plane a ring marks the first kept state and a dot the last. Over the states, dotted lines mark where the
-    level changes.
-
-    Args:
-        run: what `collect` kept.
-        coordinates: one or two numbers of coordinates of the flattened event.
-        num_chains: the first so many chains are drawn.
-        ax: where to draw.
-
-    Raises:
-        ValueError: for a coordinate that the event does not have, or num_chains < 1.
-        ImportError: without matplotlib.
-    """
-    paths = run.x.detach().double().flatten(2).cpu()
-    if len(coordinates) not in (1, 2) or not all(0 <= c < paths.shape[2] for c in coordinates) or num_chains < 1:
-        raise ValueError(
-            f"chains(coordinates={coordinates}, num_chains={num_chains}): expected one or two coordinates below "
-            f"{paths.shape[2]}, and num_chains >= 1"
-        )
-    ax = _axes(ax)
-    paths = paths[:, :num_chains, list(coordinates)]
-    if len(coordinates) == 1:
-        return _traces(ax, run, paths[:, :, 0], coordinates[0])
-    for number, path in enumerate(paths.unbind(1)):
-        horizontal, vertical = path.T.numpy()
-        ax.plot(horizontal, vertical, color=f"C{number}", linewidth=0.7, alpha=0.6)
-        ax.plot(horizontal[0], vertical[0], "o", color=f"C{number}", markerfacecolor="none")
-        ax.plot(horizontal[-1], vertical[-1], "o", color=f"C{number}")
-    ax.set(xlabel=f"coordinate {coordinates[0]}", ylabel=f"coordinate {coordinates[1]}")
-    return ax
-
-
-def _traces(ax: "Axes", run: Chains, paths: Tensor, coordinate: int) -> "Axes":
-    ax.plot(paths.numpy(), linewidth=0.7)
-    for place in torch.nonzero(run.sigma.diff()).flatten().tolist():
-        ax.axvline(place + 0.5, color="0.6", linestyle=":", linewidth=0.8)
-    ax.set(xlabel="kept state", ylabel=f"coordinate {coordinate}")
-    return ax
-
-
-def acceptance(decisions: Decisions, *, ax: "Axes | None" = None) -> "Axes":
-    """Acceptance against the level: every chain a dot, their mean a line, the chains that never moved as crosses.
-
-    Args:
-        decisions: from `metrics.acceptance_per_level`.
-        ax: where to draw.
-
-    Raises:
-        ImportError: without matplotlib.
-    """
-    ax = _axes(ax)
-    places = torch.arange(len(decisions.sigma), dtype=torch.float64)
-    rates, stuck = decisions.acceptance.cpu(), decisions.stuck.cpu()
-    everywhere = places.unsqueeze(1).expand_as(rates)
-    ax.plot(everywhere[~stuck].numpy(), rates[~stuck].numpy(), ".", color="C0", alpha=0.35, label="a chain")
-    if stuck.any():
-        ax.plot(everywhere[stuck].numpy(), rates[stuck].numpy(), "x", color="C3", label="a chain that never moved")
-    ax.plot(places.numpy(), rates.mean(1).numpy(), "-", color="C1", label="mean over chains")
-    ax.set_xticks(places.tolist(), [f"{sigma:.3g}" for sigma in decisions.sigma.tolist()])
-    ax.set(xlabel="sigma", ylabel="acceptance", ylim=(-0.05, 1.05))
-    ax.legend()
-    return ax
-
-
-def losses(log: "str | Path | Sequence[Mapping[str, object]]", *, ax: "Axes | None" = None) -> "Axes":
-    """The training loss, and the held-out loss of each level, over the steps.
-
-    Args:
-        log: a run's metrics.jsonl, or its rows. A last line without an end, as a run in progress may have, is left out.
-        ax: where to draw.
-
-    Raises:
-        ValueError: if a line is not a row of a training log, with its number; if there are no rows.
-        ImportError: without matplotlib.
-    """
-    rows = _rows(Path(log).read_text()) if isinstance(log, str | Path) else list(log)
-    steps = [_number(row, "step") for row in rows]
-    if not rows:
-        raise ValueError("the log has no rows: nothing to draw")
-    ax = _axes(ax)
-    ax.plot(steps, [_number(row, "loss") for row in rows], color="0.75", linewidth=0.7, label="training")
-    held_out = [(step, row["held_out"]) for step, row in zip(steps, rows, strict=True) if row.get("held_out")]
-    levels = list(dict.fromkeys(sigma for _, values in held_out for sigma in _mapping(values)))
-    colours = _colours(len(levels))
-    for sigma, colour in zip(levels, colours, strict=True):
-        curve = [(step, _number(_mapping(values), sigma)) for step, values in held_out]
-        ax.plot(
-            *zip(*curve, strict=True), ".-", color=colour, linewidth=1, label=f"held out, sigma = {float(sigma):.3g}"
-        )
-    ax.set(xlabel="step", ylabel="loss")
-    ax.legend(fontsize="small")
-    return ax
-
-
-def _rows(text: str) -> list[Mapping[str, object]]:
-    rows = []
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
-        if not line.endswith("\n"):
-            break  # the last line, still being written
-        try:
-            rows.append(_mapping(json.loads(line)))
-        except ValueError as error:
-            raise ValueError(f"line {number} is not a row of a training log: {line[:60]!r}") from error
-    return rows
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{value!r}: expected a mapping")
-    return value
-
-
-def _number(row: Mapping[str, object], name: str) -> float:
-    """A number of a row; NaN, which leaves a gap, for null: a loss that was not finite."""
-    value = row.get(name, "nothing")
-    if value is None:
-        return float("nan")
-    if not isinstance(value, int | float):
-        raise ValueError(f"a row of the log has {value!r} for {name!r}: expected a number")
-    return value
-
-
-def _colours(count: int) -> list[tuple[float, float, float, float]]:
-    from matplotlib import colormaps
-
-    return [colormaps["viridis"](place) for place in torch.linspace(0, 0.9, count).tolist()]
-
-
-def _axes(ax: "Axes | None") -> "Axes":
-    if ax is not None:
-        return ax
-    return _figure(1, (5.0, 4.0))[0]
-
-
 def _three(axes: "Sequence[Axes] | None") -> "tuple[Axes, Axes, Axes]":
-    axes = _figure(3, (13.0, 4.0)) if axes is None else axes
+    axes = figure(3, (13.0, 4.0)) if axes is None else axes
     if len(axes) != 3:
         raise ValueError(f"fields(axes={len(axes)} of them): expected three, for true, learned and difference")
     left, middle, right = axes
     return left, middle, right
-
-
-def _figure(columns: int, size: tuple[float, float]) -> "list[Axes]":
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'scorekit[plots]'") from error
-    _, axes = pyplot.subplots(1, columns, figsize=size, layout="compressed", squeeze=False)
-    return list(axes[0])
 
 
 def _plane(x: Tensor, name: str) -> Tensor:

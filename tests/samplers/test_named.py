@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
 
 from scorekit import samplers
 from scorekit.densities import Gaussian
@@ -18,10 +17,11 @@ from scorekit.samplers import AnnealedMCMC, named, sample
 from scorekit.starts import Matched, Uniform
 from scorekit.step_sizes import SNR, Constant, SigmaSquared
 from scorekit.transitions import Ancestral, Denoise, DPMSolverMultistep, Heun, ReverseDiffusion, Stay
+from tests.laws import flows
 from tests.laws.components import Shrink, Watch
 from tests.laws.drivers import law_pvalue
-from tests.laws.statistics import ALPHA, BOUND, z_score
-from tests.laws.targets import covariance_of, figure3, gauss3
+from tests.laws.statistics import ALPHA, BOUND, variance_z_score, z_score
+from tests.laws.targets import covariance_of, figure3, gauss3, small_mode
 
 NOISE = Geometric(2.0, 0.1, 10)
 ADJUSTED = {"mala": Langevin(), "hmc": Hamiltonian(3, 0.2), "random_walk": RandomWalk()}
@@ -31,12 +31,21 @@ MOVES = {
     "heun": Heun(),
     "dpm_solver": DPMSolverMultistep(1.0),
 }
-FIRST_ORDER = ["ancestral", "reverse_diffusion", "predictor_corrector"]
 AT_ONE_LEVEL = ["langevin", "mala", "hmc", "random_walk"]
 CONSTRUCTORS: dict[str, Callable[..., AnnealedMCMC]] = {
     name: function for name, function in inspect.getmembers(named, inspect.isfunction)
     if not name.startswith("_") and function.__module__ == named.__name__
 }  # fmt: skip
+
+
+def test_the_langevin_samplers_are_their_parts():
+    plain = named.langevin(sigma=0.1, num_steps=5, start=Uniform(), final=Denoise())
+    parts = (Unadjusted(Langevin()), SingleLevel(0.1), SigmaSquared(), 5, Stay(), Uniform(), Denoise())
+    assert plain == AnnealedMCMC(*parts)
+    assert named.langevin(step_size=0.1) == AnnealedMCMC(Unadjusted(Langevin()), SingleLevel(0.0), Constant(0.1), 1000)
+    annealed = named.annealed_langevin(NOISE, step_size=0.1, transition=Shrink(), start=Uniform(), final=Denoise())
+    parts = (Unadjusted(Langevin()), NOISE, Constant(0.1), 100, Shrink(), Uniform(), Denoise())
+    assert annealed == AnnealedMCMC(*parts)
 
 
 @pytest.mark.parametrize("name", ADJUSTED)
@@ -103,7 +112,8 @@ def test_every_argument_has_a_default_but_the_schedule_and_means_the_same_everyw
 
 
 def test_every_named_sampler_is_exported():
-    assert set(CONSTRUCTORS) | {"AnnealedMCMC", "Chains", "collect", "sample"} == set(samplers.__all__)
+    exported = {name for name in samplers.__all__ if getattr(samplers, name).__module__ == named.__name__}
+    assert set(CONSTRUCTORS) == exported
     assert len(CONSTRUCTORS) == 12
 
 
@@ -130,12 +140,14 @@ def test_what_a_sampler_costs_with_its_arguments_as_they_are(name, generator):
     assert tuple(counts) == COSTS[name]
 
 
+SMALL_STEPS, LARGE_STEPS = Geometric(20.0, 0.05, 60), Geometric(20.0, 0.05, 10)
+
+
 def _made(name: str) -> AnnealedMCMC:
     """At sigma = .5; through levels from far above the data to well below it, transitions alone in smaller steps."""
     if name in AT_ONE_LEVEL:
         return CONSTRUCTORS[name](sigma=0.5, num_steps=150)
-    many = name in MOVES or name == "predictor_corrector"
-    return CONSTRUCTORS[name](Geometric(20.0, 0.05, 60 if many else 10))
+    return CONSTRUCTORS[name](SMALL_STEPS if name in MOVES or name == "predictor_corrector" else LARGE_STEPS)
 
 
 SCORE_ONLY = [(name, True) for name in (*ADJUSTED, "annealed_mala", "annealed_hmc")]
@@ -143,19 +155,23 @@ SCORE_ONLY = [(name, True) for name in (*ADJUSTED, "annealed_mala", "annealed_hm
 
 @pytest.mark.parametrize(("name", "score_only"), [*((name, False) for name in CONSTRUCTORS), *SCORE_ONLY])
 def test_a_gaussians_moments_are_met_with_the_arguments_as_they_are(name, score_only, generator):
-    """F6: 20 correlated coordinates, 300 chains. The mean over chains and coordinates within 4.9 standard errors and
-    .05 for bias; the variance across the common direction (5,700 values, standard error 1.9 %) within a tenth, with
-    first order transitions within a fifth."""
+    """F6: 20 correlated coordinates, 300 chains. The mean over chains and coordinates within 4.9 standard errors (every
+    sampler is unbiased there, from a start that is); the variance across the common direction, 5,700 values of standard
+    error 1.9 %, within a tenth: of the transitions' exact variance (first order is 10 % off the data's), else of the
+    data's. A predictor keeps some of its 10 %, as much as is left by the one step that corrects it: a fifth."""
     covariance = 0.5 * torch.eye(20, dtype=torch.float64) + 0.5
     density = Gaussian(torch.linspace(-2, 2, 20), covariance)
     family = ScoreOnly(density) if score_only else density
     x = sample(_made(name), family, (300, 20), generator=generator, dtype=torch.float64)
     wanted = covariance_of(density) + (0.25 if name in AT_ONE_LEVEL else 0.0) * torch.eye(20)
     centred = x - torch.linspace(-2, 2, 20)
-    assert abs(centred.mean().item()) < BOUND * (wanted.mean().item() / 300) ** 0.5 + 0.05
+    assert abs(centred.mean().item()) < BOUND * (wanted.mean().item() / 300) ** 0.5
     across = torch.linalg.eigh(wanted)[1][:, :-1]  # the directions across the common one: 19 x 300 values
     left = (centred @ across).square().mean().item()
-    assert left == pytest.approx(torch.linalg.eigvalsh(wanted)[0].item(), rel=0.2 if name in FIRST_ORDER else 0.1)
+    variance = torch.linalg.eigvalsh(wanted)[0].item()
+    if name in MOVES:
+        variance = flows.variance(MOVES[name], SMALL_STEPS, Denoise(), variance, 20.0**2 + 1)
+    assert left == pytest.approx(variance, rel=0.2 if name == "predictor_corrector" else 0.1)
 
 
 @pytest.mark.parametrize("name", ["mala", "hmc", "random_walk"])
@@ -175,12 +191,6 @@ def test_an_adjusted_sampler_has_no_bias_of_the_step(name, generator):
         assert pvalue(named.langevin, 120, 0.25) < ALPHA
 
 
-def _small_mode(x: Tensor) -> tuple[Tensor, float]:
-    small = x.sum(1) < 0
-    within = torch.cat((x[small] + 5, x[~small] - 5))
-    return small.double(), within.var().item()
-
-
 LONG = SigmaSquared(0.7)  # MALA's best in two dimensions: about .6 accepted
 
 
@@ -191,17 +201,19 @@ LONG = SigmaSquared(0.7)  # MALA's best in two dimensions: about .6 accepted
         (lambda: named.annealed_mala(Geometric(20, 1, 10), step_size=LONG, steps_per_level=20), 0.012, 1.0),
         (lambda: named.annealed_mala(Geometric(20, 1, 10), steps_per_level=100), 0.012, 1.0),
         (lambda: named.annealed_hmc(Geometric(20, 1, 10), steps_per_level=20), 0.012, 1.0),
-        (lambda: named.annealed_hmc(Geometric(20, 1, 10), steps_per_level=20, line_integral=FreeCubic()), 0.02, 1.0),
-        (lambda: named.annealed_langevin(Geometric(20, 1, 10)), 0.03, 1.0656),
+        (lambda: named.annealed_hmc(Geometric(20, 1, 10), steps_per_level=20, line_integral=FreeCubic()), 0.012, 1.0),
+        (lambda: named.annealed_langevin(Geometric(20, 1, 10)), 0.02, 16 / 15),
     ],
     ids=["mala-20", "mala-100", "hmc-20", "hmc-20-free", "langevin"],
 )
 @pytest.mark.parametrize("score_only", [False, True])
 def test_the_weights_of_the_paper_s_toy(make, weight, variance, score_only, generator):
     """Figure 3's mixture from the matched start, 20,000 chains, by the default step unless a longer one is named: the
-    weight of the small mode, .2, within `weight` and 4.9 standard errors, and the variance within modes."""
+    weight of the small mode, .2, within `weight` (the bias of so short a run; measured with 40,000: MALA .009 to .011,
+    HMC .008, Langevin .015) and 4.9 standard errors, and the variance within modes, 1 or, for
+    h = 1/8 unadjusted, 1 / (1 - h / 2)."""
     family = ScoreOnly(figure3()) if score_only else figure3()
-    small, within = _small_mode(sample(make(), family, (20_000, 2), generator=generator))
+    small, within = small_mode(sample(make(), family, (20_000, 2), generator=generator))
     assert abs(small.mean().item() - 0.2) < weight + BOUND * (0.16 / 20_000) ** 0.5
-    assert within == pytest.approx(variance, abs=0.03)
+    assert abs(variance_z_score(within, variance)) < BOUND
     assert abs(z_score(small, 0.49)) > BOUND  # what Langevin dynamics at the last level alone would give

@@ -1,0 +1,1 @@
+"""Tests of energy models and of log densities as families."""

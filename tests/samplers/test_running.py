@@ -1,0 +1,92 @@
+"""Running a sampler: what is collected, and the progress bar."""
+
+import pytest
+import torch
+
+from scorekit import (
+    AnnealedMCMC,
+    Constant,
+    Denoise,
+    PerChain,
+    Uniform,
+    annealed_langevin,
+    collect,
+    sample,
+)
+from scorekit.base import (
+    Info,
+)
+from tests.laws.components import (
+    Deciding,
+    Shrink,
+)
+from tests.laws.targets import gauss3
+from tests.samplers.cases import ALD, NOISE, draws
+
+
+def test_collect_keeps_every_update_by_default():
+    steps = list(ALD.steps(gauss3(), draws(), generator=PerChain(0)))
+    chains = collect(iter(steps))
+    assert torch.equal(chains.x, torch.stack([step.x for step in steps]))
+    assert chains.sigma.tolist() == [step.sigma for step in steps]
+    assert chains.sigma.dtype == torch.float64
+    assert chains.info is None
+
+
+@pytest.mark.parametrize(("every", "start"), [(1, 0), (2, 0), (5, 0), (3, 2), (1, 11), (50, 4)])
+def test_collect_thins_from_its_start(every, start):
+    steps = list(ALD.steps(gauss3(), draws(), generator=PerChain(0)))
+    assert len(steps) == 12
+    kept = steps[start::every]
+    chains = collect(steps, every=every, start=start)
+    assert torch.equal(chains.x, torch.stack([step.x for step in kept]))
+    assert chains.sigma.tolist() == [step.sigma for step in kept]
+
+
+def test_collect_stacks_what_was_decided_and_marks_what_was_not():
+    sampler = AnnealedMCMC(Deciding(), NOISE, Constant(0.2), 2, Shrink(), final=Denoise())
+    steps = list(sampler.steps(gauss3(), draws(), generator=PerChain(0)))
+    chains = collect(steps)
+    assert isinstance(chains.info, Info)
+    for t, step in enumerate(steps):
+        for name in Info._fields:
+            stacked = getattr(chains.info, name)
+            assert stacked.shape == (len(steps), 4)
+            if step.info is not None:
+                assert torch.equal(stacked[t], getattr(step.info, name))
+            elif stacked.dtype == torch.bool:
+                assert not stacked[t].any()
+            else:
+                assert stacked[t].isnan().all()
+    assert {step.phase for step in steps if step.info is None} == {"transition", "final"}
+
+
+def test_kept_states_do_not_change_as_the_run_goes_on():
+    iterator = ALD.steps(gauss3(), draws(), generator=PerChain(0))
+    first = next(iterator).x
+    before = first.clone()
+    list(iterator)
+    assert torch.equal(first, before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"every": 0}, r"every=0, start=0\): expected every >= 1"),
+        ({"start": -1}, r"start=-1\): expected every >= 1 and start >= 0"),
+        ({"start": 12}, "too few updates, nothing was kept"),
+    ],
+)
+def test_collect_refuses_what_keeps_nothing(arguments, text):
+    with pytest.raises(ValueError, match=text):
+        collect(ALD.steps(gauss3(), draws(), generator=PerChain(0)), **arguments)
+
+
+def test_the_progress_bar_counts_every_update(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    sampler = annealed_langevin(NOISE, steps_per_level=2, start=Uniform(), final=Denoise())
+    quiet = sample(sampler, gauss3(), (4, 3), generator=PerChain(0), batch_size=2)
+    assert capsys.readouterr().err == ""
+    shown = sample(sampler, gauss3(), (4, 3), generator=PerChain(0), batch_size=2, progress=True)
+    assert torch.equal(quiet, shown)
+    assert "18/18" in capsys.readouterr().err
