@@ -98,18 +98,23 @@ def test_what_is_learned_is_sampled(cell, generator):
     assert verdict(cell, THIN, THIN_BUDGET, THIN_CHAINS, generator) == ""
 
 
+@pytest.fixture
+def full_budget(request) -> Budget:
+    return FULL_BUDGET._replace(run=request.config.getoption("--reseed"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("learned", products.every_learned(), ids="-".join)
-def test_every_model_comes_close_to_the_exact_score(learned, generator):
-    error = products.fisher_error(products.trained(learned, FULL_BUDGET), generator)
+def test_every_model_comes_close_to_the_exact_score(learned, full_budget, generator):
+    error = products.fisher_error(products.trained(learned, full_budget), generator)
     print("-".join(learned), f"relative Fisher error {error:.4f}")
     assert error < FULL_FISHER
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", products.every_cell(), ids=lambda cell: cell.title)
-def test_whatever_is_learned_every_sampler_samples_it(cell, generator):
-    assert verdict(cell, FULL, FULL_BUDGET, FULL_CHAINS, generator) == ""
+def test_whatever_is_learned_every_sampler_samples_it(cell, full_budget, generator):
+    assert verdict(cell, FULL, full_budget, FULL_CHAINS, generator) == ""
 
 
 def verdict(cell: Cell, bounds: Bounds, budget: Budget, chains: int, generator: Generator) -> str:
