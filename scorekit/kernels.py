@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple, final
 import torch
 from torch import Tensor
 
+from scorekit._kinds import require_kind
 from scorekit.base import Generator, Info, Kernel, LineIntegral, Move, Point, Proposal, expand, uniform, wide
 from scorekit.line_integrals import GaussLobatto
 
@@ -44,6 +45,9 @@ class Unadjusted(Kernel[Position]):
     """
 
     proposal: Proposal
+
+    def __post_init__(self):
+        require_kind("Unadjusted", Proposal, proposal=self.proposal)
 
     def init(self, point: Point, *, generator: Generator = None) -> Position:
         """The point's x."""
@@ -85,6 +89,8 @@ class MetropolisAdjusted(Kernel[Evaluated]):
     line_integral: LineIntegral = GaussLobatto()
 
     def __post_init__(self):
+        require_kind("MetropolisAdjusted", Proposal, proposal=self.proposal)
+        require_kind("MetropolisAdjusted", LineIntegral, line_integral=self.line_integral)
         if self.line_integral.min_segments > self.proposal.num_segments:
             raise ValueError(
                 f"MetropolisAdjusted(proposal={self.proposal}, line_integral={self.line_integral}): the line integral "

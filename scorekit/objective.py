@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias, final
 import torch
 from torch import Tensor, nn
 
+from scorekit._kinds import require_kind
 from scorekit.base import Estimator, Generator, NoiseSchedule, ScoreModel, expand, fork, normal
 from scorekit.noise import checked_levels
 
@@ -47,6 +48,7 @@ class Objective(nn.Module):
             "sigma^2" for several.
 
     Raises:
+        TypeError: if a part is something else: a network for the model, say.
         ValueError: if the schedule's levels do not decrease; if the model is not valid at them, or knows a table of
             levels only and the schedule draws between them; if the estimator regresses on noise and a level is 0, or is
             not valid for the model; if the weight is not finite and positive at a level (a level of weight 0 would
@@ -54,6 +56,9 @@ class Objective(nn.Module):
     """
 
     def __init__(self, model: ScoreModel, estimator: Estimator, noise: NoiseSchedule, weight: Weight = None):
+        require_kind("Objective", ScoreModel, "DirectScore(network), ScaledScore(network), ...", model=model)
+        require_kind("Objective", Estimator, estimator=estimator)
+        require_kind("Objective", NoiseSchedule, noise=noise)
         super().__init__()
         self.model, self.estimator, self.noise, self.weight = model, estimator, noise, weight
         levels = checked_levels(noise)

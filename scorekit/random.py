@@ -137,15 +137,21 @@ def _checked_label(label: int) -> int:
     return label
 
 
+def _checked(generator: torch.Generator | None) -> torch.Generator | None:
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator={generator!r}: expected None, a torch.Generator or a PerChain")
+    return generator
+
+
 def fork(generator: Generator, label: int | str) -> Generator:
     """The independent stream `label` of a `PerChain`; a `torch.Generator` or None comes back as it is (its draws are
     sequential)."""
-    return generator.fork(label) if isinstance(generator, PerChain) else generator
+    return generator.fork(label) if isinstance(generator, PerChain) else _checked(generator)
 
 
 def shift(generator: Generator, offset: int) -> Generator:
     """The streams of the chains `offset` rows further on; a `torch.Generator` or None comes back as it is."""
-    return generator.shift(offset) if isinstance(generator, PerChain) else generator
+    return generator.shift(offset) if isinstance(generator, PerChain) else _checked(generator)
 
 
 def normal(like: Tensor, *, generator: Generator = None) -> Tensor:

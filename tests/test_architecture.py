@@ -20,7 +20,7 @@ import scorekit
 
 PACKAGE = Path(scorekit.__file__).parent
 FLOORS = [
-    ["_tensor", "_numbers", "random"],
+    ["_kinds", "_numbers", "_tensor", "random"],
     ["target", "base"],
     [
         "noise", "densities", "estimators", "proposals", "line_integrals", "kernels", "transitions", "step_sizes",

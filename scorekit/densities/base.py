@@ -7,11 +7,13 @@ of Gaussians of variances v + sigma^2, and `noisy_variances` is all that changes
 import math
 from abc import abstractmethod
 from functools import partial
+from numbers import Integral
 from typing import TypeAlias, final
 
 import torch
 from torch import Tensor
 
+from scorekit._kinds import require_kind
 from scorekit.base import Generator, Target, TargetFamily, expand, normal
 
 Sigma: TypeAlias = float | Tensor
@@ -63,8 +65,10 @@ class Density(TargetFamily):
             device, dtype: the density's own, else torch's defaults, unless given.
 
         Raises:
-            ValueError: unless 0 <= sigma < inf.
+            ValueError: unless num_samples is an integer >= 0, and 0 <= sigma < inf.
         """
+        if not isinstance(num_samples, Integral) or num_samples < 0:
+            raise ValueError(f"{type(self).__name__}.sample({num_samples!r}): expected an integer >= 0")
         check_sigma(self, sigma)
         device, dtype = self.device if device is None else device, self.dtype if dtype is None else dtype
         like = torch.empty(num_samples, *self.event_shape, device=device, dtype=dtype)
@@ -140,6 +144,7 @@ class CleanDensity(CleanDraws):
 
 def check_event(density: Density, x: Tensor) -> None:
     """Refuse states that are not events of the density."""
+    require_kind(type(density).__name__, Tensor, "of shape (B, *E)", x=x)
     if tuple(x.shape[1:]) != density.event_shape:
         raise ValueError(
             f"x of shape {tuple(x.shape)}: this {type(density).__name__} is on events of shape {density.event_shape}"

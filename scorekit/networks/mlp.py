@@ -6,11 +6,14 @@ sigma wherever that matters, and finite at sigma = 0, so that estimators that ne
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
+
+from scorekit._kinds import require_kind
 
 _SIGMA_0 = 1e-3
 _ACTIVATIONS = {"softplus": nn.Softplus, "silu": nn.SiLU, "elu": nn.ELU, "tanh": nn.Tanh}
@@ -25,10 +28,11 @@ class Perceptron(nn.Module, ABC):
         depth: hidden layers.
         activation: one of `activations`.
         conditional: whether sigma is an input.
-        num_outputs: units of the last layer.
+        num_outputs: units of the last layer; None for as many as an event has numbers.
         bias: whether the last layer adds a constant.
 
     Raises:
+        TypeError: if the event's shape is no sequence.
         ValueError: if a size is below 1, or the activation is not one of these.
     """
 
@@ -42,11 +46,13 @@ class Perceptron(nn.Module, ABC):
         depth: int,
         activation: str,
         conditional: bool,
-        num_outputs: int,
+        num_outputs: int | None = None,
         bias: bool = True,
     ):
         super().__init__()
-        event_shape, title = tuple(event_shape), type(self).__name__
+        title = type(self).__name__
+        require_kind(title, Sequence, "(2,), say", event_shape=event_shape)
+        event_shape = tuple(event_shape)
         if not event_shape or min(*event_shape, width, depth) < 1:
             raise ValueError(
                 f"{title}(event_shape={event_shape}, width={width}, depth={depth}): every size must be >= 1"
@@ -57,9 +63,10 @@ class Perceptron(nn.Module, ABC):
             )
         self.event_shape, self.width, self.depth = event_shape, width, depth
         self.activation, self.conditional = activation, conditional
-        sizes = [math.prod(event_shape) + conditional, *[width] * depth]
+        size = math.prod(event_shape)
+        sizes = [size + conditional, *[width] * depth]
         hidden = [part for ends in pairwise(sizes) for part in (nn.Linear(*ends), _ACTIVATIONS[activation]())]
-        self.layers = nn.Sequential(*hidden, nn.Linear(width, num_outputs, bias))
+        self.layers = nn.Sequential(*hidden, nn.Linear(width, size if num_outputs is None else num_outputs, bias))
 
     @abstractmethod
     def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -115,7 +122,7 @@ class MLP(Perceptron):
         activation: Literal["softplus", "silu", "elu", "tanh"] = "softplus",
         conditional: bool = True,
     ):
-        super().__init__(event_shape, width, depth, activation, conditional, num_outputs=math.prod(event_shape))
+        super().__init__(event_shape, width, depth, activation, conditional)
 
     def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         """(B, *E), (B,) -> (B, *E)."""

@@ -9,13 +9,15 @@ more to denoise. Every update yields a `Step`, the last one included: the releas
 one update short.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
+from scorekit._kinds import require_kind
 from scorekit.base import (
     Generator,
     Info,
@@ -66,13 +68,17 @@ class AnnealedMCMC(Sampler):
     final: Transition = Stay()
 
     def __post_init__(self):
+        require_kind("AnnealedMCMC", Kernel, "Unadjusted(...) or MetropolisAdjusted(...)", kernel=self.kernel)
+        require_kind("AnnealedMCMC", NoiseSchedule, "Levels((2.0, 0.5)), say", noise=self.noise)
+        require_kind("AnnealedMCMC", StepSize, "Constant(h), say", step_size=self.step_size)
+        require_kind("AnnealedMCMC", Transition, transition=self.transition, final=self.final)
+        require_kind("AnnealedMCMC", Start, start=self.start)
         if not isinstance(self.steps_per_level, int) or self.steps_per_level < 0:
             raise ValueError(f"AnnealedMCMC(steps_per_level={self.steps_per_level}): expected an integer >= 0")
         if self.transition.only_final:
             raise ValueError(
                 f"AnnealedMCMC(transition={self.transition}): it moves to sigma = 0 only; use it as final="
             )
-
         if self.kernel.adjusted and self.step_size.uses_point:
             raise ValueError(
                 f"AnnealedMCMC(kernel={self.kernel}, step_size={self.step_size}): the step size depends on the state, "
@@ -238,8 +244,14 @@ class Stage:
 
 
 def check_shape(shape: tuple[int, ...]) -> None:
-    """Refuse a shape that is not (B, *E)."""
+    """Refuse a shape that is not (B, *E).
+
+    Raises:
+        TypeError: if it is no sequence of integers.
+        ValueError: if it has less than two, or one < 1.
+    """
+    rule = "expected (B, *E), a number of chains and at least one event axis, all integers >= 1"
+    if not isinstance(shape, Sequence) or not all(isinstance(size, Integral) for size in shape):
+        raise TypeError(f"shape {shape!r}: {rule}")
     if len(shape) < 2 or min(shape) < 1:
-        raise ValueError(
-            f"shape {tuple(shape)}: expected (B, *E), a number of chains and at least one event axis, all >= 1"
-        )
+        raise ValueError(f"shape {tuple(shape)}: {rule}")

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from scorekit._kinds import require_kind
 from scorekit.base import Generator, Info, Sampler, Step, TargetFamily, shift
 from scorekit.samplers.driver import check_shape
 
@@ -40,16 +42,19 @@ def sample(
         The last state of the chains (B, *E).
 
     Raises:
-        ValueError: from `sampler.initial` and `sampler.steps`; if batch_size < 1.
+        TypeError: if `sampler`, `family`, `shape` or `generator` is something else.
+        ValueError: from `sampler.initial` and `sampler.steps`; if batch_size is no integer >= 1.
     """
     check_shape(shape)
-    if not isinstance(family, TargetFamily):
-        raise TypeError(
-            f"sample takes a family of targets, not a {type(family).__name__}: wrap a network in DirectScore or "
-            "ScaledScore, a function in from_score"
-        )
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"sample(batch_size={batch_size}): expected at least one chain at once")
+    require_kind("sample", Sampler, "langevin(...), say", sampler=sampler)
+    require_kind(
+        "sample",
+        TargetFamily,
+        "ScaledScore(network), from_score(function), ...",
+        family=family,
+    )
+    if batch_size is not None and (not isinstance(batch_size, Integral) or batch_size < 1):
+        raise ValueError(f"sample(batch_size={batch_size!r}): expected at least one chain at once, or None for all")
     size = batch_size or shape[0]
     chunks = [(first, min(size, shape[0] - first)) for first in range(0, shape[0], size)]
     parts = []

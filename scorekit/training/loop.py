@@ -123,7 +123,7 @@ class Training:
         """Train, from the step reached so far to `config.num_steps`; each step is yielded after its update.
 
         Raises:
-            ValueError: with the first batch, if the estimator cannot train the model.
+            ValueError: where autograd is off; with the first batch, if the estimator cannot train the model.
             NonFiniteLossError: before the update that would spoil the weights, naming the step and the levels.
         """
         while self.step < self.config.num_steps and not self._stopping:
@@ -134,6 +134,8 @@ class Training:
         return self._agreed_to_stop if self.runtime.num_processes > 1 else self._asked_to_stop
 
     def _advance(self) -> TrainStep:
+        if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
+            raise ValueError("training under torch.no_grad() or inference_mode(): there would be no gradient to follow")
         start, step = time.perf_counter(), self.step + 1
         losses = self._gradient(step)
         loss, norm = self._verdict(step, losses)
