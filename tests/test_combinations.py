@@ -35,9 +35,9 @@ from tests.laws.statistics import BOUND
 
 SAMPLERS = tuple(sk.registry("samplers"))
 FULL = Bounds(weight=0.03, low=0.9, high=1.1, bias=0.07)
-FULL_BUDGET, FULL_CHAINS, FULL_FISHER = Budget(4000, 1024), 8192, 0.03
+FULL_BUDGET, FULL_CHAINS, FULL_FISHER = Budget(4000, 2048, 0.005), 8192, 0.03
 THIN = Bounds(weight=0.06, low=0.85, high=1.15, bias=0.07)
-THIN_BUDGET, THIN_CHAINS, THIN_FISHER = Budget(200, 1024), 2048, 0.08
+THIN_BUDGET, THIN_CHAINS, THIN_FISHER = Budget(200, 1024, 0.02), 2048, 0.08
 
 
 def exactly(found: Figures) -> Bounds:
@@ -192,7 +192,7 @@ class MeanTrace(Estimator):
 
 def test_a_wrong_estimator_is_out_of_bounds(generator):
     learned = Learned("implicit", "score", "geometric")
-    model = products.train(learned, Budget(150, 512), MeanTrace())
+    model = products.train(learned, Budget(150, 512, 0.02), MeanTrace())
     assert products.fisher_error(model, generator) > 0.2  # about E|s / 2 - s|^2 / E|s|^2 = 1/4; the right one has .065
     made = products.sampler("hmc", products.schedule("geometric"))
     assert THIN.complaint("mutant", products.run(made, model, THIN_CHAINS, generator)) != ""

@@ -275,8 +275,12 @@ def test_scalars_of_other_libraries_are_numbers(registry, value, written):
 @pytest.mark.parametrize(
     ("component", "error", "parts"),
     [
-        (Unadjusted(lambda x: x), TypeError, ["kernel.proposal = <function", "is not configuration", "is a function"]),
-        (AnnealedMCMC(Unadjusted(len), SingleLevel(1.0)), TypeError, ["sampler.kernel.proposal = <built-in"]),
+        (Loose(lambda x: x), TypeError, ["start.value = <function", "is not configuration", "is a function"]),
+        (
+            AnnealedMCMC(Unadjusted(Langevin()), SingleLevel(1.0), start=Loose(len)),
+            TypeError,
+            ["sampler.start.value = <built-in"],
+        ),
         (Uniform(0.0, torch.tensor(1.0)), TypeError, ["start.high = tensor(1.)", "is a torch.Tensor"]),
         (Loose(np.zeros(2)), TypeError, ["start.value = array([0., 0.])", "is a numpy.ndarray"]),
         (Loose([1, 2]), TypeError, ["start.value = [1, 2]", "a tuple of these", "is a list"]),

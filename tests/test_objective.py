@@ -23,7 +23,7 @@ from scorekit import (
 )
 from scorekit.base import NoiseSchedule, ScoreModel, normal, sum_event
 from scorekit.densities import Gaussian
-from tests.laws import losses
+from tests.laws import estimates, losses
 from tests.laws.statistics import ALPHA, BOUND, z_score
 from tests.laws.targets import gauss3, mixture3
 
@@ -271,6 +271,18 @@ def test_the_loss_has_the_type_of_the_data(dtype):
     loss = ncsn(DirectScore(_Cubic()), NOISE)(torch.zeros(4, 2, dtype=dtype))
     assert (loss.loss.dtype, loss.per_example.dtype, loss.sigma.dtype) == (dtype,) * 3
     assert (loss.loss.shape, loss.per_example.shape, loss.sigma.shape) == ((), (4,), (4,))
+
+
+def test_the_noise_is_the_one_that_was_drawn_however_small_sigma(streams):
+    """float32, sigma = 1e-5, data near 1: a score of zero leaves 1/2 |eps|^2 to rounding. What a subtraction recovers
+    of eps is off by up to 6e-8 / sigma."""
+    x, sigma = 1 + torch.rand(50, 3), torch.full((50,), 1e-5)
+    loss = ncsn(losses.Zero(), NOISE).loss_at(x, sigma, generator=streams).per_example
+    eps = normal(x, generator=fork(streams, "eps"))
+    recovered = (x + 1e-5 * eps - x) / 1e-5
+    right, mutant = (sum_event(noise.square()) / 2 for noise in (eps, recovered))
+    assert estimates.error(loss, right) < 1e-6
+    assert estimates.error(mutant, right) > 1e-4
 
 
 def test_its_parameters_are_the_models_and_its_repr_names_the_parts():

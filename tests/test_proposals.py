@@ -1,10 +1,13 @@
+from dataclasses import dataclass
+from typing import final
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scorekit import Langevin, PerChain
-from scorekit.base import Move, Proposal, Target, normal, uniform
+from scorekit.base import GaussianProposal, Move, Point, Proposal, Target, expand, normal, uniform
 from scorekit.proposals import Hamiltonian, RandomWalk
 from tests.laws import kernels as laws
 from tests.laws.components import Drift, Play
@@ -78,6 +81,33 @@ def test_one_evaluation_for_a_move_and_two_for_its_ratio():
     Langevin().log_q_ratio(move, torch.tensor(0.1))
     Langevin().log_q_ratio(move, torch.tensor(0.1))
     assert len(calls) == 2
+
+
+@final
+@dataclass(frozen=True)
+class InPlace(GaussianProposal):
+    """Langevin's move, which scribbles on what it is given."""
+
+    what: str
+
+    def mean(self, point: Point, step_size: torch.Tensor) -> torch.Tensor:
+        drift = expand(step_size, point.x) * point.score
+        {"x": point.x, "score": point.score, "h": step_size}[self.what].mul_(1.5)
+        return point.x + drift
+
+
+def _leaves_its_inputs(proposal: Proposal) -> bool:
+    point, h = gauss3().at(0.2).point(torch.ones(4, 3, dtype=torch.float64)), torch.tensor(0.3, dtype=torch.float64)
+    given = (point.x, point.score, h)
+    before = [value.clone() for value in given]
+    move = proposal.propose(point, h, generator=PerChain(3))
+    proposal.log_q_ratio(move, h)
+    return all(map(torch.equal, before, given)) and move.path[0] is point
+
+
+def test_what_a_proposal_is_given_stays_as_it_is_bit_for_bit():
+    assert all(_leaves_its_inputs(each) for each in (Langevin(), RandomWalk(), Hamiltonian(3)))
+    assert not any(_leaves_its_inputs(InPlace(what)) for what in ("x", "score", "h"))
 
 
 # ------------------------------------------------------------------------------------------------- Hamiltonian

@@ -1,7 +1,13 @@
 """Damage is found, named, and the older checkpoint used."""
 
+import io
 import json
+import os
+import pickle
 import random
+import tracemalloc
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,6 +87,76 @@ def test_no_strict_prefix_of_a_file_loads(tmp_path_factory, cut):
     (folder / "latest.json").write_bytes(latest[: cut % (len(latest) - 1)])  # the last byte is a line end
     with pytest.raises(CheckpointError):
         CheckpointStore(folder).read()
+
+
+class Shell:
+    """A pickle that runs a command where it is loaded."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def declared(**fields: object) -> bytes:
+    """A safetensors file of 8 bytes of data with one tensor, declared as told."""
+    tensor = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} | fields
+    header = json.dumps({"x": tensor}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(8)
+
+
+def deflated() -> bytes:
+    """67 MB in 65 kB, in the format of `torch.save`."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("archive/data/0", bytes(67_000_000))
+    return buffer.getvalue()
+
+
+HOSTILE = {
+    "pickle": lambda mark: pickle.dumps(Shell(mark)),
+    "deflated": lambda mark: deflated(),
+    "a header of 2^60 bytes": lambda mark: (2**60).to_bytes(8, "little") + declared()[8:],
+    "a terabyte declared": lambda mark: declared(shape=[2**38], data_offsets=[0, 2**40]),
+    "a shape that overflows": lambda mark: declared(shape=[2**40, 2**40]),
+    "a shape without its data": lambda mark: declared(shape=[2**38]),
+    "offsets backwards": lambda mark: declared(data_offsets=[8, 0]),
+    "an unknown type": lambda mark: declared(dtype="OBJECT"),
+    "a header of lists": lambda mark: (100_000).to_bytes(8, "little") + b"[" * 100_000,
+}
+
+
+def peak_memory(work: Callable[[], object]) -> int:
+    """The most bytes that Python held for it."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_with_the_right_checksum_is_refused_before_anything_is_made_of_it(name, tmp_path):
+    """Its twin, which declares what it holds, loads."""
+    assert tensors.decode(Path("x"), declared())["x"].tolist() == [0.0, 0.0]
+    store, mark = CheckpointStore(tmp_path / "store"), tmp_path / "mark"
+    store.write(1, {"model.safetensors": HOSTILE[name](mark), "config.json": b"{}"})
+
+    def load() -> None:
+        with pytest.raises(CheckpointError, match="expected a safetensors file"):
+            tensors.decode(Path("model.safetensors"), store.read().files["model.safetensors"])
+
+    assert peak_memory(load) < 10_000_000
+    assert not mark.exists()
+
+
+def test_readers_that_unpickle_or_inflate_would_be_seen(tmp_path):
+    pickle.loads(pickle.dumps(Shell(tmp_path / "mark")))
+    assert (tmp_path / "mark").exists()
+    file = zipfile.ZipFile(io.BytesIO(deflated()))
+    assert peak_memory(lambda: file.read("archive/data/0")) > 10_000_000
 
 
 def document(store: CheckpointStore) -> dict:

@@ -4,13 +4,16 @@ import os
 import random
 import resource
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from scorekit.checkpoint import CheckpointError, CheckpointStore, manifest
 from scorekit.checkpoint.files import write_file
-from tests.checkpoint.stores import contents, killed_at_byte, names
+from tests.checkpoint.stores import contents, dies_at_call, killed_at_byte, names
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc to tell descriptors' names")
@@ -64,6 +67,42 @@ def test_a_stop_at_any_call_leaves_a_good_checkpoint(store, monkeypatch, call, o
     assert not [name for name in names(store) if name.startswith("tmp-")]
 
 
+CALLS = [("fsync", occasion) for occasion in range(1, 7)] + [("rename", 1), ("replace", 1)]  # all that a write makes
+
+
+def lost_at_a_call(folder: Path) -> list[tuple[str, int]]:
+    """The calls at which the death of the process that writes leaves no good checkpoint, or a store that cannot be
+    written to again."""
+    lost = []
+    for call, occasion in CALLS:
+        store = CheckpointStore(folder / f"{call}-{occasion}")
+        store.write(20, contents(20))
+        assert dies_at_call(partial(store.write, 30, contents(30)), call, occasion)
+        try:
+            found = store.read()
+            assert found.step in (20, 30)
+            assert found.files == contents(found.step)
+            store.write(30, contents(30))
+            assert store.read()[1:] == (30, contents(30))
+            assert not [name for name in names(store) if name.startswith("tmp-")]
+        except CheckpointError:
+            lost.append((call, occasion))
+    return lost
+
+
+def test_a_death_at_any_call_leaves_a_good_checkpoint(tmp_path, monkeypatch):
+    """The mutant removes the record before it gives the new one its name: for a moment there is none."""
+    assert lost_at_a_call(tmp_path / "right") == []
+    replace = CheckpointStore._replace
+
+    def with_a_gap(self: CheckpointStore) -> None:
+        (self.folder / manifest.NAME).unlink(missing_ok=True)
+        replace(self)
+
+    monkeypatch.setattr(CheckpointStore, "_replace", with_a_gap)
+    assert lost_at_a_call(tmp_path / "gap") == [("replace", 1)]
+
+
 def overwrite_in_place(store: CheckpointStore, step: int, files: dict[str, bytes]) -> None:
     """The mutant: what saving over the old files does."""
     old = store.entries()[0]
@@ -95,14 +134,26 @@ def test_a_kill_at_any_byte_loses_nothing_and_in_place_everything(store):
     assert names(store) == {"latest.json", "step-30", "step-20"}
 
 
-def test_a_full_disk_raises_and_leaves_the_old_checkpoint_and_no_rubbish(store):
-    before = names(store)
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file grows beyond 2 MB. Python ignores SIGXFSZ: the write fails instead."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, limit[1]))  # Python ignores SIGXFSZ: the write fails instead
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, limit[1]))
     try:
-        with pytest.raises(OSError, match="File too large"):
-            store.write(30, contents(30, size=3_000_000))
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
+def test_a_full_disk_raises_and_leaves_the_old_checkpoint_and_no_rubbish(store):
+    before = names(store)
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        store.write(30, contents(30, size=3_000_000))
     assert names(store) == before
     assert store.read()[1:] == (20, contents(20))
+    mutant = CheckpointStore(store.folder.parent / "mutant")
+    mutant.write(20, contents(20))
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        overwrite_in_place(mutant, 30, contents(30, size=3_000_000))
+    with pytest.raises(CheckpointError):
+        mutant.read()

@@ -1,6 +1,7 @@
 """Every estimator against its closed form on affine scores, and the laws of `laws/losses.py`."""
 
 import math
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scorekit import DenoisingScoreMatching, Objective, PerChain, SingleLevel
-from scorekit.base import Estimator
+from scorekit.base import Estimator, TensorFunction
 from scorekit.estimators import (
     ExplicitScoreMatching,
     FiniteDifferenceSliced,
@@ -21,6 +22,7 @@ from tests.estimators.cases import (
     ALL,
     ANTITHETIC,
     CONTROLLED,
+    DSM,
     EVENTS,
     FORMS,
     SEEDS,
@@ -49,6 +51,25 @@ def test_a_batch_is_its_singletons_and_its_shape_is_nothing_to_it(seed, batch, e
     assert value.shape == (batch,)
     assert estimates.singletons(which, coupled, x, sigma, eps, seed) < 1e-10
     assert estimates.error(flat, value) < 1e-10
+
+
+def _parts_error(estimate: Callable[..., Tensor], seed: int) -> float:
+    """An event (3, 4, 4) whose first channel and other two have nothing to do with each other: the loss is the sum."""
+    x, sigma, eps = problem(seed, 5, (3, 4, 4))
+
+    def both(y: Tensor) -> Tensor:
+        return torch.cat((coupled(y[:, :1]), coupled(y[:, 1:])), dim=1)
+
+    parts = [estimate(coupled, v, sigma, e) for v, e in ((x[:, :1], eps[:, :1]), (x[:, 1:], eps[:, 1:]))]
+    return estimates.error(estimate(both, x, sigma, eps), parts[0] + parts[1])
+
+
+@pytest.mark.parametrize("which", [DSM, ANTITHETIC, CONTROLLED, ImplicitScoreMatching()], ids=repr)
+def test_the_loss_of_a_product_is_the_sum_over_its_parts(which, seed):
+    def mean(score: TensorFunction, x: Tensor, sigma: Tensor, eps: Tensor) -> Tensor:
+        return which(score, x, sigma, eps) / x[0].numel()  # the mutant: the mean over the event
+
+    assert _parts_error(which, seed) < 1e-12 < 0.1 < _parts_error(mean, seed)
 
 
 @pytest.mark.parametrize("which", ALL, ids=repr)

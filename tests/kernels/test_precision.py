@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from scorekit import PerChain
-from scorekit.base import Target
+from scorekit.base import Generator, Target, uniform
 from scorekit.kernels import MetropolisAdjusted
-from scorekit.proposals import Hamiltonian
+from scorekit.proposals import Hamiltonian, RandomWalk
 from tests.kernels.cases import KERNELS, MALA, NAMES, WALK, H, chains, plus
+from tests.kernels.twins import Twin
 from tests.laws import kernels as laws
 from tests.laws.statistics import ALPHA
 from tests.laws.targets import gauss3
@@ -46,6 +48,22 @@ def test_log_densities_are_subtracted_in_float32_or_better():
     _, info = WALK.step(point, WALK.init(point), H, generator=PerChain(0))
     assert info.log_accept.tolist() == pytest.approx([1.2e5] * 5, rel=1e-3)
     assert info.accepted.all()
+
+
+def test_no_move_is_accepted_for_want_of_digits_in_a_uniform_draw(seed):
+    """A uniform of bfloat16 is exactly 0 once in 256 draws, and would accept anything: here r = -20, n = 20,000."""
+    x = torch.zeros(20_000, 2, dtype=torch.bfloat16)
+    point = Target(lambda y: -y, lambda y: torch.where((y == 0).all(1), 0.0, -20.0).to(y)).point(x)
+
+    def few(r: Tensor, *, generator: Generator) -> Tensor:
+        return uniform(r.bfloat16(), generator=generator)
+
+    right, wrong = (
+        kernel.step(point, kernel.init(point), H, generator=PerChain(seed))[1].accepted.sum()
+        for kernel in (WALK, Twin(RandomWalk(), {"draw": few}))
+    )
+    assert right == 0
+    assert wrong > 30
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=NAMES)

@@ -45,13 +45,13 @@ def test_the_variance_of_langevin_dynamics_is_its_recursion(start, h, generator)
 
 @pytest.mark.parametrize(("proposal", "right"), [(Langevin(), True), (Drift(noise=1.9), False)])
 def test_the_discretised_law_is_stationary(proposal, right, generator):
-    """The covariance with C = A C A + 2 h I, A = I - h S^-1: chains that start in it stay in it; n = 20,000."""
+    """The covariance with C = A C A + 2 h I, A = I - h S^-1: chains that start in it stay in it; n = 40,000."""
     density, h = gauss3(), 0.1
     precision = torch.linalg.inv(covariance_of(density))
     a = torch.eye(3, dtype=torch.float64) - h * precision
     stationary = 2 * h * torch.linalg.inv(torch.eye(3) - a @ a)
     mean = torch.tensor(density.mean, dtype=torch.float64)
-    z = torch.randn(20_000, 3, dtype=torch.float64, generator=generator)
+    z = torch.randn(40_000, 3, dtype=torch.float64, generator=generator)
     x = mean + z @ torch.linalg.cholesky(stationary).T
-    x = run(AnnealedMCMC(Unadjusted(proposal), SingleLevel(0.0), Constant(h), 10), density, x, generator)
+    x = run(AnnealedMCMC(Unadjusted(proposal), SingleLevel(0.0), Constant(h), 30), density, x, generator)
     assert (law_pvalue(x, mean, stationary) > ALPHA) is right

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -79,6 +79,45 @@ class Retry(Kernel[Evaluated]):
             made = Evaluated(*(select(accepted, one, two) for one, two in zip(made, again, strict=True)))
             accepted = accepted | told.accepted
         return made, info._replace(accepted=accepted)
+
+
+class Moving(NamedTuple):
+    """x and its momenta (B, *E), which outlive the step."""
+
+    x: Tensor
+    momenta: Tensor
+
+
+@final
+@dataclass(frozen=True)
+class Persistent(Kernel[Moving]):
+    """Horowitz's guided Monte Carlo: p <- c p + sqrt(1 - c^2) z, one leapfrog step of length sqrt(2 h), Metropolis's
+    decision; where it rejects, the chain stays and its momenta turn round.
+
+    Args:
+        turns: False for the fault: a rejected chain keeps its momenta.
+        persistence: c.
+    """
+
+    turns: bool = True
+    persistence: float = 0.9
+
+    def init(self, point: Point, *, generator: Generator = None) -> Moving:
+        return Moving(point.x, normal(point.x, generator=generator))
+
+    def step(
+        self, point: Point, state: Moving, step_size: Tensor, *, generator: Generator = None
+    ) -> tuple[Moving, Info | None]:
+        e, c = (2 * expand(step_size, point.x)).sqrt(), self.persistence
+        before = c * state.momenta + (1 - c**2) ** 0.5 * normal(point.x, generator=generator)
+        halfway = before + e / 2 * point.score
+        new = point.target.point(point.x + e * halfway)
+        after = halfway + e / 2 * new.score
+        r = new.log_prob - point.log_prob + sum_event(before.square() - after.square()) / 2
+        accepted = uniform(r, generator=generator).log() < r
+        rejected = -before if self.turns else before
+        moving = Moving(select(accepted, new.x, point.x), select(accepted, after, rejected))
+        return moving, Info(accepted, r, ~r.isfinite(), torch.ones_like(accepted), -r)
 
 
 @final

@@ -61,6 +61,7 @@ class Budget(NamedTuple):
 
     num_steps: int
     batch_size: int
+    learning_rate: float
     run: int = 0
 
 
@@ -136,8 +137,8 @@ def train(learned: Learned, budget: Budget, given: Estimator | None = None) -> S
     chosen = estimator(learned.estimator) if given is None else given
     objective = sk.Objective(model, chosen, schedule(learned.schedule), "sigma")
     data = MIXTURE.sample(100_000, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
-    steps, rows = budget.num_steps, budget.batch_size
-    for _ in sk.fit(objective, data, num_steps=steps, batch_size=rows, learning_rate=0.02, decay="cosine", seed=seed):
+    numbers = {name: value for name, value in budget._asdict().items() if name != "run"}
+    for _ in sk.fit(objective, data, **numbers, decay="cosine", seed=seed):
         pass
     return model
 

@@ -42,6 +42,22 @@ def test_known_coordinates_are_exact_at_the_end(refresh, final):
     assert len(x[:, 1].unique()) == 4
 
 
+def _denoised_where_unknown(family: TargetFamily, final: Transition) -> bool:
+    """Whether the last state is the observation where it is known, elsewhere Tweedie's mean of the state before."""
+    steps = list(replace(ALD, final=final).steps(family, draws(), generator=PerChain(0)))
+    before, sigma = steps[-2].x, LEVELS[-1]
+    wanted = (before + sigma**2 * gauss3().score(before, sigma))[:, 1:]
+    return bool((steps[-1].x[:, 0] == 7).all()) and bool((steps[-1].x[:, 1:] - wanted).abs().max() < 1e-14)
+
+
+@pytest.mark.parametrize("refresh", ["level", "step"])
+def test_a_denoised_output_is_the_observation_where_known_and_the_denoised_value_elsewhere(refresh):
+    mask, y = torch.tensor([1, 0, 0]), torch.full((3,), 7.0, dtype=torch.float64)
+    assert _denoised_where_unknown(Paint(gauss3(), mask, y, refresh), Denoise())
+    assert not _denoised_where_unknown(Paint(gauss3(), mask, y, refresh), Stay())  # the unknown left noisy
+    assert not _denoised_where_unknown(gauss3(), Denoise())  # the known denoised too
+
+
 @pytest.mark.parametrize(("refresh", "draws"), [("level", 4), ("step", 4 * 3)])
 def test_the_observation_is_drawn_once_a_level_or_once_a_step(refresh, draws):
     family, _ = _painting(refresh, Stay())

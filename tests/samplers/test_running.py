@@ -7,15 +7,16 @@ from scorekit import (
     AnnealedMCMC,
     Constant,
     Denoise,
+    Langevin,
+    MetropolisAdjusted,
     PerChain,
     Uniform,
     annealed_langevin,
     collect,
     sample,
 )
-from scorekit.base import (
-    Info,
-)
+from scorekit.base import Info, Kernel
+from tests.kernels.twins import Twin, Walk
 from tests.laws.components import (
     Deciding,
     Shrink,
@@ -59,6 +60,26 @@ def test_collect_stacks_what_was_decided_and_marks_what_was_not():
             else:
                 assert stacked[t].isnan().all()
     assert {step.phase for step in steps if step.info is None} == {"transition", "final"}
+
+
+def _goes_on_from_the_warm_up(kernel: Kernel, warm_up: int, start: int) -> bool:
+    """Whether, of 40 chains, just those whose first kept move is accepted have left the last state of the warm-up."""
+    sampler = AnnealedMCMC(kernel, NOISE, Constant(0.3), 3)
+    steps = list(sampler.steps(gauss3(), draws(40), generator=PerChain(0)))
+    kept = collect(steps, start=start)
+    assert kept.info is not None
+    accepted = kept.info.accepted[0]
+    assert 0 < accepted.sum() < 40
+    return torch.equal((kept.x[0] != steps[warm_up - 1].x).any(1), accepted)
+
+
+@pytest.mark.parametrize("warm_up", [1, 3, 5])  # within a level, and at its end
+def test_the_first_kept_state_is_the_last_of_the_warm_up_where_its_move_is_rejected(warm_up):
+    mala = MetropolisAdjusted(Langevin())
+    assert _goes_on_from_the_warm_up(mala, warm_up, start=warm_up)
+    assert not _goes_on_from_the_warm_up(mala, warm_up, start=warm_up + 1)  # the mutant that loses a state
+    shown = Twin(Walk(), {"x": lambda accepted, new, old: new})  # and the one that keeps what was proposed
+    assert not _goes_on_from_the_warm_up(shown, warm_up, start=warm_up)
 
 
 def test_kept_states_do_not_change_as_the_run_goes_on():

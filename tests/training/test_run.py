@@ -59,6 +59,27 @@ def test_a_second_run_into_the_folder_is_refused_and_resuming_a_finished_one_doe
     assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "checkpoint").rglob("*")) == before
 
 
+def truncate(folder: Path) -> None:
+    """Damage every checkpoint."""
+    for path in folder.glob("step-*/model.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1])
+
+
+def lose_the_record(folder: Path) -> None:
+    (folder / "latest.json").unlink()
+
+
+@pytest.mark.parametrize("damage", [truncate, lose_the_record])
+def test_a_run_whose_checkpoints_cannot_be_read_stops_and_does_not_start_afresh(tmp_path, damage):
+    train(objective(), examples(), config(num_steps=6, checkpoint_every=3), out=tmp_path)
+    damage(tmp_path / "checkpoint")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for resume in (True, False):
+        with pytest.raises(CheckpointError):
+            train(objective(), examples(), config(num_steps=9), out=tmp_path, resume=resume)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_held_out_data_and_their_interval_come_together(tmp_path):
     with pytest.raises(ValueError, match="validate_every=5"):
         train(objective(), examples(), config(validate_every=5), out=tmp_path)
