@@ -83,7 +83,7 @@ PROBES: dict[str, tuple[dict[str, Callable[..., Any]], tuple[str, ...]]] = {
     ),
     "positive probe": (
         {"draw": lambda x, generator: normal(x, generator=generator).abs()},
-        (FIX, AFF, FORM, GRAD, VAR),
+        (FIX, AFF, FORM, GRAD),
     ),
     "probe of equal coordinates": (
         {"draw": lambda x, generator: rademacher(x[:, :1], generator=generator).expand_as(x)},

@@ -151,15 +151,17 @@ def _made(name: str) -> AnnealedMCMC:
     return CONSTRUCTORS[name](SMALL_STEPS if name in MOVES or name == "predictor_corrector" else LARGE_STEPS)
 
 
+# What is left of the levels above, too far from the last one for so few steps: measured with 2,000 chains, +- .7 %.
+LAGS = {"annealed_langevin": 0.065, "annealed_mala": 0.05, "annealed_hmc": 0.085, "predictor_corrector": 0.13}
 SCORE_ONLY = [(name, True) for name in (*ADJUSTED, "annealed_mala", "annealed_hmc")]
 
 
 @pytest.mark.parametrize(("name", "score_only"), [*((name, False) for name in CONSTRUCTORS), *SCORE_ONLY])
 def test_a_gaussians_moments_are_met_with_the_arguments_as_they_are(name, score_only, generator):
     """F6: 20 correlated coordinates, 300 chains. The mean over chains and coordinates within 4.9 standard errors (every
-    sampler is unbiased there, from a start that is); the variance across the common direction, 5,700 values of standard
-    error 1.9 %, within a tenth: of the transitions' exact variance (first order is 10 % off the data's), else of the
-    data's. A predictor keeps some of its 10 %, as much as is left by the one step that corrects it: a fifth."""
+    sampler is unbiased there, from a start that is); the variance across the common direction, 5,700 values, within 4.9
+    standard errors too: of the transitions' exact variance (first order is 10 % off the data's), else of the data's and
+    `LAGS`."""
     covariance = 0.5 * torch.eye(20, dtype=torch.float64) + 0.5
     density = Gaussian(torch.linspace(-2, 2, 20), covariance)
     family = ScoreOnly(density) if score_only else density
@@ -172,7 +174,7 @@ def test_a_gaussians_moments_are_met_with_the_arguments_as_they_are(name, score_
     variance = torch.linalg.eigvalsh(wanted)[0].item()
     if name in MOVES:
         variance = flows.variance(MOVES[name], SMALL_STEPS, Denoise(), variance, 20.0**2 + 1)
-    assert left == pytest.approx(variance, rel=0.2 if name == "predictor_corrector" else 0.1)
+    assert left == pytest.approx(variance * (1 + LAGS.get(name, 0.0)), rel=BOUND * (2 / 5700) ** 0.5)
 
 
 @pytest.mark.parametrize("name", ["mala", "hmc", "random_walk"])
