@@ -1,6 +1,10 @@
 """Arguments of the wrong kind: a network for a model, a proposal for a kernel, a class for an object of it."""
 
-from textwrap import shorten
+
+def brief(value: object) -> str:
+    """A repr of one line, cut where it is long."""
+    shown = " ".join(repr(value).split())
+    return shown if len(shown) <= 100 else f"{shown[:97]}..."
 
 
 def require_kind(owner: str, kind: type, hint: str = "", **given: object) -> None:
@@ -17,6 +21,6 @@ def require_kind(owner: str, kind: type, hint: str = "", **given: object) -> Non
     """
     for name, value in given.items():
         if not isinstance(value, kind):
-            shown = shorten(repr(value), 80, placeholder=" ...")
             found = f"the class {value.__name__} itself" if isinstance(value, type) else type(value).__name__
-            raise TypeError(f"{owner}({name}={shown}): expected {kind.__name__}{hint and f' ({hint})'}, got {found}")
+            expected = f"{kind.__name__} ({hint})" if hint else kind.__name__
+            raise TypeError(f"{owner}({name}={brief(value)}): expected {expected}, got {found}")

@@ -15,6 +15,7 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Union, final, get_args, get_origin, get_type_hints
 
+from scorekit._kinds import brief
 from scorekit.hookspecs import KINDS
 
 
@@ -142,9 +143,3 @@ def suggest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """'; did you mean ...?' with the close matches, or nothing."""
     close = get_close_matches(name, known, n=3, cutoff=cutoff)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-
-
-def brief(value: object) -> str:
-    """A repr of one line, cut where it is long."""
-    shown = " ".join(repr(value).split())
-    return shown if len(shown) <= 100 else f"{shown[:97]}..."

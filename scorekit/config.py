@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, TypeAlias
 
-from scorekit.component import brief, read_reference
+from scorekit._kinds import brief
+from scorekit.component import read_reference
 from scorekit.hookspecs import KINDS
 from scorekit.registry import Registry, default_registry
 

@@ -42,6 +42,9 @@ class Unadjusted(Kernel[Position]):
 
     Args:
         proposal: the move. With `Langevin()` this is the unadjusted Langevin algorithm, one score evaluation a step.
+
+    Raises:
+        TypeError: if it is no proposal.
     """
 
     proposal: Proposal
@@ -79,6 +82,7 @@ class MetropolisAdjusted(Kernel[Evaluated]):
         line_integral: the difference of log densities from the score alone; not used where the target has `log_prob`.
 
     Raises:
+        TypeError: if a part is of another kind.
         ValueError: if the line integral needs a longer path than the proposal's; when a level starts, if the target's
             log density is not one number a chain.
     """

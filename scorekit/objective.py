@@ -56,7 +56,9 @@ class Objective(nn.Module):
     """
 
     def __init__(self, model: ScoreModel, estimator: Estimator, noise: NoiseSchedule, weight: Weight = None):
-        require_kind("Objective", ScoreModel, "DirectScore(network), ScaledScore(network), ...", model=model)
+        require_kind(
+            "Objective", ScoreModel, "DirectScore(network), say; compile it in place, by model.compile()", model=model
+        )
         require_kind("Objective", Estimator, estimator=estimator)
         require_kind("Objective", NoiseSchedule, noise=noise)
         super().__init__()
@@ -74,7 +76,7 @@ class Objective(nn.Module):
             )
         estimator.check(model)
         self._weigh = _resolve(weight, num_levels=len(levels))
-        weights = torch.as_tensor(self._weigh(levels))
+        weights = self.level_weights
         if weights.shape != levels.shape:
             raise ValueError(
                 f"weight {weight!r} maps sigma of shape {tuple(levels.shape)} to {tuple(weights.shape)}: expected a "
@@ -85,6 +87,11 @@ class Objective(nn.Module):
                 raise ValueError(
                     f"weight {weight!r} is {value:g} at the level sigma = {sigma:g}: expected a finite weight > 0"
                 )
+
+    @property
+    def level_weights(self) -> Tensor:
+        """The weight of each of the schedule's levels (L,)."""
+        return torch.as_tensor(self._weigh(checked_levels(self.noise)))
 
     def forward(self, x: Tensor, condition: Tensor | None = None, *, generator: Generator = None) -> Loss:
         """Draw sigma and eps for each example of x (B, *E), and average the weighted estimates.

@@ -12,7 +12,8 @@ from typing import final
 import pluggy
 
 from scorekit import hookspecs
-from scorekit.component import Component, brief, read_parameters, suggest
+from scorekit._kinds import brief
+from scorekit.component import Component, read_parameters, suggest
 from scorekit.hookspecs import KINDS, PROJECT
 
 DISABLE = "SCOREKIT_DISABLE_PLUGINS"

@@ -145,12 +145,21 @@ def _checked(generator: torch.Generator | None) -> torch.Generator | None:
 
 def fork(generator: Generator, label: int | str) -> Generator:
     """The independent stream `label` of a `PerChain`; a `torch.Generator` or None comes back as it is (its draws are
-    sequential)."""
+    sequential).
+
+    Raises:
+        TypeError: if the generator is something else.
+        ValueError: if the label is an integer outside [0, 2^32).
+    """
     return generator.fork(label) if isinstance(generator, PerChain) else _checked(generator)
 
 
 def shift(generator: Generator, offset: int) -> Generator:
-    """The streams of the chains `offset` rows further on; a `torch.Generator` or None comes back as it is."""
+    """The streams of the chains `offset` rows further on; a `torch.Generator` or None comes back as it is.
+
+    Raises:
+        TypeError: if the generator is something else.
+    """
     return generator.shift(offset) if isinstance(generator, PerChain) else _checked(generator)
 
 
@@ -158,14 +167,14 @@ def normal(like: Tensor, *, generator: Generator = None) -> Tensor:
     """Standard normal draws with the shape, dtype and device of `like` (B, *E)."""
     if isinstance(generator, PerChain):
         return generator.normal(like)
-    return torch.empty_like(like).normal_(generator=generator)
+    return torch.empty_like(like).normal_(generator=_checked(generator))
 
 
 def uniform(like: Tensor, *, generator: Generator = None) -> Tensor:
     """Uniform draws on [0, 1) with the shape, dtype and device of `like` (B, *E)."""
     if isinstance(generator, PerChain):
         return generator.uniform(like)
-    return torch.empty_like(like).uniform_(generator=generator)
+    return torch.empty_like(like).uniform_(generator=_checked(generator))
 
 
 def rademacher(like: Tensor, *, generator: Generator = None) -> Tensor:

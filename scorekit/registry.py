@@ -24,7 +24,8 @@ from types import MappingProxyType
 from typing import Any, final
 
 from scorekit import builtin
-from scorekit.component import Component, brief, kind_of, read_reference, suggest
+from scorekit._kinds import brief
+from scorekit.component import Component, kind_of, read_reference, suggest
 from scorekit.hookspecs import KINDS, PROJECT
 from scorekit.plugin import DISABLE, PluginError, PluginRecord, installed_plugins, read_plugin, reason
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scorekit._kinds import require_kind
 from scorekit._numbers import Numbers, as_numbers
 from scorekit._tensor import lasting_property
 from scorekit.base import Point, StepSize, expand, sum_event, wide
@@ -155,6 +156,7 @@ class PerCoordinate(StepSize):
         scale: nested numbers of the event's shape, > 0.
 
     Raises:
+        TypeError: if the rule is none.
         ValueError: if a scale is not positive and finite, or it is one number (scale the rule itself by its square);
             when sampling, where its shape is not the event's.
     """
@@ -163,6 +165,7 @@ class PerCoordinate(StepSize):
     scale: Numbers
 
     def __post_init__(self):
+        require_kind("PerCoordinate", StepSize, "Constant(h), say", step_size=self.step_size)
         object.__setattr__(self, "scale", as_numbers(self.scale))
         if np.ndim(self.scale) < 1:
             raise ValueError(

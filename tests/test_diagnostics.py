@@ -333,5 +333,5 @@ def test_under_inference_mode_the_reason_is_named(generator):
 
 
 def test_data_must_be_a_tensor():
-    with pytest.raises(TypeError, match="not a list"):
+    with pytest.raises(TypeError, match="got list"):
         diagnose(gauss3(), [[0.0, 1.0, 2.0]], CLEAN)

@@ -9,6 +9,7 @@ import torch
 
 import scorekit as sk
 from scorekit._kinds import require_kind
+from scorekit.training import TrainingConfig, train
 
 NOISE = sk.Geometric(2.0, 0.1, 5)
 DENSITY = sk.densities.Gaussian((0.0, 1.0))
@@ -45,7 +46,7 @@ DENOISING = sk.DenoisingScoreMatching()
         (lambda: sk.MetropolisAdjusted(sk.Langevin(), 5), "(line_integral=5): expected LineIntegral, got int"),
         (
             lambda: sk.Objective(NET, DENOISING, NOISE),
-            "expected ScoreModel (DirectScore(network), ",
+            "expected ScoreModel (DirectScore(network), say; compile it in place",
         ),
         (lambda: sk.Objective(MODEL, NOISE, DENOISING), "Objective(estimator=Geometric(sigma_max=2.0, sigma_min=0.1,"),
         (lambda: sk.Objective(MODEL, DENOISING, 0.1), "Objective(noise=0.1): expected NoiseSchedule, got float"),
@@ -67,6 +68,24 @@ DENOISING = sk.DenoisingScoreMatching()
             lambda: sk.tuning.tune(SAMPLER, DENSITY, (3, 2), generator=5),
             "generator=5: expected None, a torch.Generator",
         ),
+        (lambda: sk.tune(SAMPLER, NET, (3, 2)), "expected TargetFamily (ScaledScore(network), from_score("),
+        (
+            lambda: sk.tune(SAMPLER.kernel, DENSITY, (3, 2)),
+            "expected AnnealedMCMC (annealed_mala(...), say), got Metro",
+        ),
+        (lambda: sk.DirectScore(torch.sin), "expected Module (MLP(...), say; a function is for from_score), got"),
+        (lambda: sk.ScaledScore(NET, (2.0, 0.5)), "ScaledScore(noise=(2.0, 0.5)): expected NoiseSchedule (Levels("),
+        (lambda: sk.RoundToLevels(NET), "expected ScoreModel (DirectScore(network), say), got MLP"),
+        (lambda: sk.ScoreOnly(NET), "expected TargetFamily, got MLP"),
+        (lambda: SAMPLER.steps(NET, torch.zeros(3, 2)), "expected TargetFamily (ScaledScore(network), from_score("),
+        (lambda: sk.diagnose(NET, torch.zeros(3, 2)), "expected TargetFamily (ScaledScore(network), from_score("),
+        (lambda: sk.diagnose(MODEL, [1.0]), "diagnose(data=[1.0]): expected Tensor (clean examples (N, *E)), got list"),
+        (lambda: sk.ExplicitScoreMatching(MODEL), "expected Density, got ScaledScore"),
+        (
+            lambda: sk.PerCoordinate(0.1, (1.0, 2.0)),
+            "PerCoordinate(step_size=0.1): expected StepSize (Constant(h), say)",
+        ),
+        (lambda: DENSITY.sample(3, generator=5), "generator=5: expected None, a torch.Generator or a PerChain"),
         (lambda: sk.networks.MLP(2), "MLP(event_shape=2): expected Sequence ((2,), say), got int"),
         (lambda: DENSITY.score(np.zeros((3, 2))), "expected Tensor (of shape (B, *E)), got ndarray"),
     ],
@@ -85,7 +104,13 @@ def test_a_number_that_is_none_is_refused(count, shown):
         sk.sample(SAMPLER, DENSITY, (3, 2), batch_size=count)
 
 
-def test_integers_of_other_libraries_are_integers():
+def test_the_refused_number_of_steps_is_shown_as_it_is():
+    with pytest.raises(ValueError, match=re.escape("AnnealedMCMC(steps_per_level='3'): expected an integer >= 0")):
+        sk.AnnealedMCMC(SAMPLER.kernel, NOISE, steps_per_level="3")
+
+
+def test_integers_of_other_libraries_are_integers_in_a_call():
+    """A component, which is configuration, is made of Python's own."""
     assert DENSITY.sample(np.int64(3)).shape == (3, 2)
     assert sk.sample(SAMPLER, DENSITY, (np.int64(3), 2)).shape == (3, 2)
     assert sk.sample(SAMPLER, DENSITY, torch.Size((3, 2)), batch_size=np.int64(2)).shape == (3, 2)
@@ -102,3 +127,12 @@ def test_training_without_autograd_is_refused(mode: type[AbstractContextManager]
     steps = sk.fit(sk.Objective(MODEL, DENOISING, NOISE), DENSITY.sample(20), num_steps=2, batch_size=10)
     with mode(), pytest.raises(ValueError, match="there would be no gradient to follow"):
         next(iter(steps))
+    with mode(), pytest.raises(ValueError, match="there would be no gradient to follow"):
+        sk.fit(sk.Objective(MODEL, DENOISING, NOISE), DENSITY.sample(20), num_steps=2)
+
+
+def test_a_run_without_autograd_leaves_nothing_behind(tmp_path):
+    config = TrainingConfig(num_steps=2, batch_size=10)
+    with torch.no_grad(), pytest.raises(ValueError, match="there would be no gradient to follow"):
+        train(sk.Objective(MODEL, DENOISING, NOISE), DENSITY.sample(20), config, out=tmp_path / "run")
+    assert not list(tmp_path.rglob("*.*"))

@@ -301,6 +301,24 @@ def test_a_schedule_that_contradicts_the_networks_own_table_is_refused():
             DirectScore(net, noise=other)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_schedule_agrees_with_the_same_table_rounded_or_in_another_order(dtype, order):
+    noise = sk.Levels((2.0, 1.0, 0.3))
+    net = WithTable([2.0, 1.0, 0.3][::order]).to(dtype)
+    assert torch.equal(DirectScore(net, noise=noise).noise_levels, noise.levels())
+    with pytest.raises(ValueError, match="of 3 levels from 2 to"):
+        DirectScore(net, noise=sk.Levels((2.0, 1.0, 0.297)))
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.optim.swa_utils.AveragedModel])
+def test_a_table_is_found_through_the_wrappers_of_several_processes_and_of_averages(wrap):
+    net = wrap(WithTable([1.0, 0.5]))
+    assert DirectScore(net).noise_levels.tolist() == [1.0, 0.5]
+    with pytest.raises(ValueError, match="keeps a table of its own"):
+        DirectScore(net, noise=sk.Levels((2.0, 1.0)))
+
+
 def test_rounding_to_levels_keeps_the_log_density():
     noise = Geometric(1.0, 0.1, 3)
     energy = sk.EnergyModel(sk.networks.ScalarMLP(event_shape=(2,), width=4), noise=noise).double()
@@ -309,3 +327,22 @@ def test_rounding_to_levels_keeps_the_log_density():
     assert torch.equal(found.log_prob, wanted.log_prob)
     assert torch.equal(found.score, wanted.score)
     assert RoundToLevels(DirectScore(nn.Linear(2, 2), noise=noise)).at(0.13).log_prob is None
+
+
+def test_a_model_compiled_in_place_trains_and_samples_as_it_was():
+    data, noise = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)), Geometric(1.0, 0.1, 3)
+    found = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = ScaledScore(sk.networks.MLP((2,), width=4))
+        if compiled:
+            model.compile(backend="eager")
+        for _ in sk.fit(sk.Objective(model, sk.DenoisingScoreMatching(), noise), data, num_steps=3, batch_size=20):
+            pass
+        found.append(sample(annealed_langevin(noise, steps_per_level=2), model, (5, 2), generator=PerChain(0)))
+        assert list(model.state_dict()) == ["data_mean", "data_std", *(f"net.layers.{i}.{part}" for i in (0, 2, 4)
+                                            for part in ("weight", "bias"))]  # fmt: skip
+    torch.testing.assert_close(*found)
+    wrapped = torch.compile(model, backend="eager")
+    with pytest.raises(TypeError, match=r"compile it in place, by model\.compile\(\)"):
+        sk.Objective(wrapped, sk.DenoisingScoreMatching(), noise)

@@ -18,7 +18,7 @@ class TargetFamily(ABC):
 
     @property
     def noise_levels(self) -> Tensor | None:
-        """The only levels (L,) at which it is valid, float64 on the CPU; None for any sigma >= min_sigma."""
+        """The only levels (L,) at which it is valid, of any precision and device; None for any sigma >= min_sigma."""
         return None
 
     @property

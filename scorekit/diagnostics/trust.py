@@ -23,6 +23,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
+from scorekit._kinds import require_kind
 from scorekit.base import (
     Generator,
     NoiseSchedule,
@@ -103,11 +104,13 @@ def diagnose(
         A report that prints as a table.
 
     Raises:
-        TypeError: if `data` is not a tensor.
+        TypeError: if `family` or `data` is something else.
         ValueError: if it is not a finite floating-point (N, *E) with N >= 3; if there are no levels, or the family is
             not valid at one; if a count is out of range; if the score has no derivative, is not finite, or the rule has
             no h.
     """
+    require_kind("diagnose", TargetFamily, "ScaledScore(network), from_score(function), ...", family=family)
+    require_kind("diagnose", Tensor, "clean examples (N, *E)", data=data)
     _check(data, num_probes, panels, batch_size)
     levels, probing = _levels(family, noise), _Probing(step_size, num_probes, panels)
     with family.evaluating():
@@ -119,8 +122,6 @@ def diagnose(
 
 
 def _check(data: Tensor, num_probes: int, panels: int, batch_size: int) -> None:
-    if not isinstance(data, Tensor):
-        raise TypeError(f"diagnose takes a tensor of examples (N, *E), not a {type(data).__name__}")
     if data.ndim < 2 or not data.is_floating_point() or len(data) < 3 or not data.isfinite().all():
         raise ValueError(
             f"data of shape {tuple(data.shape)} and type {data.dtype}: expected a finite floating-point (N, *E), N >= 3"

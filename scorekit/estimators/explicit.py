@@ -10,6 +10,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
+from scorekit._kinds import require_kind
 from scorekit.base import Estimator, Generator, TensorFunction, sum_event
 from scorekit.densities import Density
 
@@ -23,12 +24,16 @@ class ExplicitScoreMatching(Estimator):
         density: the density of the clean data, which knows its score at every sigma.
 
     Raises:
+        TypeError: if it is no density.
         ValueError: when called, what the density raises (x of another event shape, a singular density at sigma = 0).
     """
 
     density: Density
 
     needs_noise: ClassVar[bool] = False
+
+    def __post_init__(self):
+        require_kind("ExplicitScoreMatching", Density, density=self.density)
 
     def __call__(
         self, score: TensorFunction, x: Tensor, sigma: Tensor, eps: Tensor, *, generator: Generator = None

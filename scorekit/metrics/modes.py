@@ -1,13 +1,13 @@
 """How far a sample's shares of known modes are off: what annealing is for, and what a wrong energy spoils first."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import final
 
 import torch
 from torch import Tensor
 
 from scorekit._numbers import Numbers, as_numbers
+from scorekit._tensor import lasting_property
 from scorekit.base import Generator, Metric
 from scorekit.metrics._samples import blocks, checked_sample
 
@@ -35,7 +35,7 @@ class ModeWeightError(Metric):
         if len(self._means.unique(dim=0)) < len(self._means):
             raise ValueError(f"ModeWeightError(means={self.means}): two modes are the same, their shares are undefined")
 
-    @cached_property
+    @lasting_property
     def _means(self) -> Tensor:
         return torch.tensor(self.means, dtype=torch.float64)
 

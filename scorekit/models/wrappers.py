@@ -5,6 +5,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from scorekit._kinds import require_kind
 from scorekit.base import Generator, ScoreModel, Target, TargetFamily, WrappedFamily
 
 
@@ -17,6 +18,7 @@ class RoundToLevels(ScoreModel):
         model: the score model; its `noise_levels` are the table.
 
     Raises:
+        TypeError: if it is no score model.
         ValueError: if the model has no table.
     """
 
@@ -24,6 +26,7 @@ class RoundToLevels(ScoreModel):
     _ascending: Tensor
 
     def __init__(self, model: ScoreModel):
+        require_kind("RoundToLevels", ScoreModel, "DirectScore(network), say", model=model)
         super().__init__()
         if model.noise_levels is None:
             raise ValueError(
@@ -69,9 +72,13 @@ class ScoreOnly(WrappedFamily):
 
     Args:
         family: the family whose log density is hidden.
+
+    Raises:
+        TypeError: if it is no family.
     """
 
     def __init__(self, family: TargetFamily):
+        require_kind("ScoreOnly", TargetFamily, family=family)
         self._family = family
 
     @property

@@ -42,7 +42,7 @@ def scatter(
         ValueError: if x is not a finite (N, 2), or the density knows its score only.
         ImportError: without matplotlib.
     """
-    points = _plane(x, "x")
+    points = _plane(x)
     ax = axes_of(ax)
     extent = _around(points) if extent is None else _checked(extent)
     if density is not None:
@@ -103,10 +103,10 @@ def _three(axes: "Sequence[Axes] | None") -> "tuple[Axes, Axes, Axes]":
     return left, middle, right
 
 
-def _plane(x: Tensor, name: str) -> Tensor:
+def _plane(x: Tensor) -> Tensor:
     """(N, 2) on the CPU in double precision."""
     if x.ndim != 2 or x.shape[1] != 2 or not len(x) or not x.isfinite().all():
-        raise ValueError(f"{name} of shape {tuple(x.shape)}: expected finite points (N, 2), to draw them in a plane")
+        raise ValueError(f"x of shape {tuple(x.shape)}: expected finite points (N, 2), to draw them in a plane")
     return x.detach().double().cpu()
 
 

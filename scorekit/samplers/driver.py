@@ -55,8 +55,9 @@ class AnnealedMCMC(Sampler):
         final: the last move, from sigma_L to sigma = 0; `Stay()` for none.
 
     Raises:
-        ValueError: if steps_per_level < 0; if a transition that only moves to sigma = 0 is put between levels; if a
-            Metropolis-adjusted kernel is given a step size that depends on the state.
+        TypeError: if a part is of another kind: a proposal for the kernel, say.
+        ValueError: if steps_per_level is no integer >= 0; if a transition that only moves to sigma = 0 is put between
+            levels; if a Metropolis-adjusted kernel is given a step size that depends on the state.
     """
 
     kernel: Kernel[Any]
@@ -74,7 +75,7 @@ class AnnealedMCMC(Sampler):
         require_kind("AnnealedMCMC", Transition, transition=self.transition, final=self.final)
         require_kind("AnnealedMCMC", Start, start=self.start)
         if not isinstance(self.steps_per_level, int) or self.steps_per_level < 0:
-            raise ValueError(f"AnnealedMCMC(steps_per_level={self.steps_per_level}): expected an integer >= 0")
+            raise ValueError(f"AnnealedMCMC(steps_per_level={self.steps_per_level!r}): expected an integer >= 0")
         if self.transition.only_final:
             raise ValueError(
                 f"AnnealedMCMC(transition={self.transition}): it moves to sigma = 0 only; use it as final="
@@ -106,6 +107,7 @@ class AnnealedMCMC(Sampler):
         """Chains (B, *E) drawn from `start` for the first level; device and dtype are the family's unless given.
 
         Raises:
+            TypeError: if the shape is no sequence of integers.
             ValueError: if the shape has no event axis or no chain.
         """
         check_shape(shape)
@@ -121,9 +123,11 @@ class AnnealedMCMC(Sampler):
         """Check at once, then yield every update of the chains that start at x (B, *E).
 
         Raises:
+            TypeError: if the family is none.
             ValueError: if x is not a floating-point (B, *E), the levels do not decrease, the family is not valid at one
                 of them, or the step-size rule has no positive finite h at one.
         """
+        require_kind("steps", TargetFamily, "ScaledScore(network), from_score(function), ...", family=family)
         if x.ndim < 2 or not x.is_floating_point():
             raise ValueError(f"chains of shape {tuple(x.shape)} and type {x.dtype}: expected a floating-point (B, *E)")
         levels = checked_levels(self.noise)
@@ -248,7 +252,7 @@ def check_shape(shape: tuple[int, ...]) -> None:
 
     Raises:
         TypeError: if it is no sequence of integers.
-        ValueError: if it has less than two, or one < 1.
+        ValueError: if it has fewer than two, or one < 1.
     """
     rule = "expected (B, *E), a number of chains and at least one event axis, all integers >= 1"
     if not isinstance(shape, Sequence) or not all(isinstance(size, Integral) for size in shape):

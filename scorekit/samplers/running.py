@@ -47,12 +47,7 @@ def sample(
     """
     check_shape(shape)
     require_kind("sample", Sampler, "langevin(...), say", sampler=sampler)
-    require_kind(
-        "sample",
-        TargetFamily,
-        "ScaledScore(network), from_score(function), ...",
-        family=family,
-    )
+    require_kind("sample", TargetFamily, "ScaledScore(network), from_score(function), ...", family=family)
     if batch_size is not None and (not isinstance(batch_size, Integral) or batch_size < 1):
         raise ValueError(f"sample(batch_size={batch_size!r}): expected at least one chain at once, or None for all")
     size = batch_size or shape[0]

@@ -5,7 +5,7 @@
 A check takes a component (a factory, for modules) and runs the laws that every correct one of its kind satisfies,
 whatever it computes: shapes and types, purity, the same draws from the same generator, rows that depend on no other
 row, events of any shape, JSON, and the mathematics of the kind. Statistical laws have fixed seeds, and one with a
-p-value rejects with a probability of 1e-6 where nothing is wrong. Most checks take one to three seconds on one
+p-value rejects with a probability of 1e-6 where nothing is wrong. Most checks take less than a second on one
 core; that of a sampler takes as long as its steps. What breaks a law raises `ConformanceError`, which is an
 AssertionError: the law, the figure, its bound, and the usual cause.
 

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scorekit._kinds import brief
 from scorekit.base import Generator, PerChain, Target, normal
-from scorekit.component import brief
 from scorekit.testing.configuration import round_trip
 from scorekit.testing.statistics import ALPHA
 

@@ -72,10 +72,12 @@ class Training:
             launcher started several processes or `config.precision` asks for it.
 
     Raises:
-        ValueError: if the batch size is no multiple of processes times pieces, or the model has nothing to train.
+        ValueError: where autograd is off; if the batch size is no multiple of processes times pieces, or the model has
+            nothing to train.
     """
 
     def __init__(self, objective: Objective, data: Data, config: TrainingConfig, *, runtime: Runtime | None = None):
+        _require_autograd()
         self.objective, self.config = objective, config
         self.source: Source = as_source(data)
         self.runtime = choose_runtime(config, objective) if runtime is None else runtime
@@ -134,8 +136,7 @@ class Training:
         return self._agreed_to_stop if self.runtime.num_processes > 1 else self._asked_to_stop
 
     def _advance(self) -> TrainStep:
-        if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
-            raise ValueError("training under torch.no_grad() or inference_mode(): there would be no gradient to follow")
+        _require_autograd()
         start, step = time.perf_counter(), self.step + 1
         losses = self._gradient(step)
         loss, norm = self._verdict(step, losses)
@@ -209,6 +210,11 @@ class Training:
     def _average(self, average: PARAM_LIST, weights: PARAM_LIST, count: Tensor | int) -> None:
         """Take the weights of the step in hand into their average, in place."""
         get_ema_multi_avg_fn(self.config.ema_decay_at(self.step + 1))(average, weights, count)
+
+
+def _require_autograd() -> None:
+    if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
+        raise ValueError("training under torch.no_grad() or inference_mode(): there would be no gradient to follow")
 
 
 def _check_batch(config: TrainingConfig, runtime: Runtime) -> None:

@@ -54,7 +54,7 @@ def fit(
         The steps; nothing is trained before the first is asked for.
 
     Raises:
-        ValueError: at once, for a number out of its range.
+        ValueError: at once, for a number out of its range, or where autograd is off.
         NonFiniteLossError: before an update that would spoil the weights.
     """
     config = TrainingConfig(
@@ -122,7 +122,7 @@ def train(
         CheckpointError: if `out` holds a run and `resume` is False; if its checkpoints are damaged or of another run.
         NonFiniteLossError: if the loss or its gradient is NaN or infinite; the last checkpoint stays, and the error
             names it.
-        ValueError: if `validate_every` and `held_out` are not given together.
+        ValueError: if `validate_every` and `held_out` are not given together; where autograd is off.
     """
     if (held_out is None) != (config.validate_every is None):
         given = "None" if held_out is None else "..."

@@ -9,8 +9,9 @@ and the model's files (see `scorekit.checkpoint.model`). All that the loop itsel
 the step, both of which are here. The global generators are for networks that draw by themselves (dropout).
 
 A resumed run goes on bit for bit on the CPU at the same number of threads. What would make it another run is an
-error: another seed, batch size, optimiser, schedule, average, clipping, data, weights. What changes bits only is a
-warning: another number of threads, pieces or processes, another device, torch version or precision.
+error: another seed, batch size, optimiser, schedule, average, clipping, data, estimator, noise levels or their weights,
+another network. What changes bits only is a warning: another number of threads, pieces or processes, another device,
+torch version or precision.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
+from scorekit._kinds import brief
 from scorekit.base import ScoreModel
 from scorekit.checkpoint import CheckpointError, manifest, tensors
 from scorekit.checkpoint.model import CONFIG, EMA, RAW, TRAINING, config_file, fill
@@ -110,6 +112,11 @@ def _facts(training: Training) -> dict[str, object]:
         "config": asdict(training.config),
         "weights": {name: [*map(int, weight.shape)] for name, weight in training.parameters.items()},
         "data": _fingerprint(training.source),
+        "objective": {
+            "estimator": _described(training.objective.estimator),
+            "noise": _described(training.objective.noise),
+            "level weights": training.objective.level_weights.tolist(),
+        },
         "scaler": training.runtime.scaler_state(),
         "runtime": {
             "threads": torch.get_num_threads(),
@@ -124,6 +131,14 @@ def _facts(training: Training) -> dict[str, object]:
 
 def _encode(facts: Mapping[str, object]) -> bytes:
     return json.dumps(facts, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _described(part: object) -> object:
+    """Its configuration; of one that has none, the type's name alone."""
+    try:
+        return to_config(part)
+    except (TypeError, ValueError):
+        return f"{type(part).__module__}.{type(part).__qualname__}"
 
 
 def _config(model: ScoreModel) -> bytes:
@@ -160,8 +175,10 @@ def _require_same_run(contents: Contents, saved: Mapping, now: Mapping) -> None:
     fixed = _FIXED if now["config"]["decay"] == "constant" else (*_FIXED, "num_steps")
     pairs = [(name, saved["config"].get(name), now["config"][name]) for name in fixed]
     pairs += [(f"data {name}", saved["data"].get(name), value) for name, value in now["data"].items()]
+    known = saved.get("objective", now["objective"])  # the first checkpoints did not say
+    pairs += [(name, known.get(name), value) for name, value in now["objective"].items()]
     pairs += [("weights", saved["weights"], now["weights"])]
-    differing = [f"{name}: saved {_brief(old)}, now {_brief(new)}" for name, old, new in pairs if old != new]
+    differing = [f"{name}: saved {brief(old)}, now {brief(new)}" for name, old, new in pairs if old != new]
     if differing:
         raise CheckpointError(
             f"{contents.path}: expected the same run to go on; {'; '.join(differing)}. For another run that starts "
@@ -175,11 +192,6 @@ def _warn_of_other_bits(contents: Contents, saved: Mapping, now: Mapping) -> Non
     ]
     if differing:
         warnings.warn(f"{contents.path}: the run goes on, but not bit for bit ({'; '.join(differing)})", stacklevel=2)
-
-
-def _brief(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
 def _fill_checked(model: ScoreModel, contents: Contents, name: str) -> None:

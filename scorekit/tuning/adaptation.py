@@ -31,6 +31,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from scorekit._kinds import require_kind
 from scorekit.base import Generator, Info, StepSize, TargetFamily, fork
 from scorekit.samplers import AnnealedMCMC, Stage, sample
 from scorekit.step_sizes import Table
@@ -72,11 +73,14 @@ def tune(
         The same sampler with a `Table`.
 
     Raises:
+        TypeError: if `sampler`, `family`, `shape` or `generator` is something else.
         ValueError: if the kernel is not Metropolis-adjusted, or takes no step; if target_acceptance or num_iterations
             is out of range; for a diagonal mass from fewer than two chains; for a trajectory (`Hamiltonian`) over
             several levels, unless target_acceptance is given; if no step size brings the acceptance rate across 1/2;
             from `sampler.initial` and `sampler.steps`.
     """
+    require_kind("tune", AnnealedMCMC, "annealed_mala(...), say", sampler=sampler)
+    require_kind("tune", TargetFamily, "ScaledScore(network), from_score(function), ...", family=family)
     delta = _checked(sampler, shape, target_acceptance, num_iterations, diagonal_mass)
     draws = fork(generator, "tune")
     with family.evaluating(), torch.no_grad():
@@ -125,7 +129,7 @@ def tune_and_sample(
         The last state of the chains (B, *E).
 
     Raises:
-        TypeError: from `sample`.
+        TypeError: from `tune` and `sample`.
         ValueError: from `tune` and `sample`.
     """
     tuned = tune(

@@ -153,6 +153,36 @@ def test_another_run_is_refused(tmp_path, change, named):
     assert named in str(error.value)
 
 
+LEVELS = sk.Geometric(1.0, 0.1, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"estimator": sk.SlicedScoreMatching()}, "estimator: saved {'kind': 'estimators', 'name': 'denoising'"),
+        ({"estimator": sk.DenoisingScoreMatching("antithetic")}, "estimator: saved"),
+        ({"noise": sk.Geometric(1.0, 0.2, 4)}, "noise: saved"),
+        ({"weight": "1"}, "level weights: saved [1.0, 0.2"),
+        ({"weight": lambda sigma: sigma}, "level weights: saved"),
+    ],
+    ids=["estimator", "form", "levels", "weight", "function"],
+)
+def test_another_objective_is_refused(tmp_path, change, named):
+    """By the values of the weight at the levels: a function has no other name."""
+    run = training()
+    run_to(run, 2)
+    saved(tmp_path, run)
+
+    def remade(**change) -> Training:
+        parts = {"estimator": sk.DenoisingScoreMatching(), "noise": LEVELS, "weight": torch.square} | change
+        return Training(sk.Objective(objective().model, **parts), examples(), config())
+
+    with pytest.raises(CheckpointError, match="same run") as error:
+        resumed(tmp_path, remade(**change))
+    assert named in str(error.value)
+    resumed(tmp_path, remade())
+
+
 def test_other_data_and_other_weights_are_refused(tmp_path):
     run = training()
     run_to(run, 2)
