@@ -3,8 +3,8 @@
 First the samplers with the exact score, so that what they themselves lack is known; then models, by the distance of
 their scores from the exact one; then every sampler on every model. `laws/products.py` has the mixture and the figures.
 
-The whole product is `slow`: `python3 run.py -m pytest -m slow tests/test_combinations.py`, 49 minutes of one core beside
-other work. Every run has a thinned one: each estimator, parametrisation, schedule and sampler once at least.
+The whole product is `slow`: `python3 run.py -m pytest -m slow tests/test_combinations.py`, 49 minutes of one busy
+core. Every run has a thinned one: each estimator, parametrisation, schedule and sampler once at least.
 
 Bounds. What samplers lack with the exact score, at the steps and levels they are given (40,000 chains): the variance
 within modes is up to 1.067 v for unadjusted ones (for Langevin's h = .1 v it is 1 / (1 - h / 2v) = 1.053 on one
