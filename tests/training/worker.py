@@ -1,7 +1,7 @@
 """A training script for two processes: `torchrun --nproc-per-node 2 -m tests.training.worker OUT`.
 
 It reports the gradient of the first batch, sets out to train 14 steps, and is stopped: rank 1 sends itself SIGTERM in
-step 9.
+step 9. With `late` as a second argument, the threads that exchange tensors run only when nothing else does.
 """
 
 import json
@@ -58,6 +58,17 @@ def main(out: Path) -> None:
     (out / f"rank-{rank}.json").write_text(json.dumps(report))
 
 
+def make_threads_late() -> None:
+    """Put them into Linux's idle class, with something to do."""
+    for thread in Path("/proc/self/task").iterdir():
+        if (thread / "comm").read_text().strip() == "pt_gloo_runloop":
+            os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
+    for _ in range(20):
+        torch.distributed.all_reduce(torch.ones(200))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     main(Path(sys.argv[1]))
+    if "late" in sys.argv:
+        make_threads_late()
