@@ -17,8 +17,9 @@ the relative Fisher error suggests, and then smaller steps. With modes 3.8 stand
 training, the shares of two energies, integrated on a grid, were off by +.021 and -.029, and 3 of the 260 cells missed
 the bound of .03. At 3.2 apart, with 4,000 steps of 1,024 examples at a rate of .02, the share of one model (sliced,
 energy, log-normal) was off by +.019, -.027 and -.002 in three runs, and 1 cell of 260 missed; with 2,048 examples at
-.005 by +.004, +.003 and +.001. So those are the numbers here: the worst cell of 260 is at .8 of its bound. The thinned
-product trains for 200 steps, to relative Fisher errors up to .045, and has bounds of its own.
+.005 by +.004, +.003 and +.001. So those are the numbers here: the worst cell of 260 is at .8 of its bound, under seeds
+not looked at before (`--reseed 3`) at .94. The thinned product trains for 200 steps, to relative Fisher errors up to
+.045, and has bounds of its own.
 """
 
 from dataclasses import replace
@@ -106,6 +107,7 @@ def full_budget(request) -> Budget:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # the one that asks first trains the model
 @pytest.mark.parametrize("learned", products.every_learned(), ids="-".join)
 def test_every_model_comes_close_to_the_exact_score(learned, full_budget, generator):
     error = products.fisher_error(products.trained(learned, full_budget), generator)
@@ -114,6 +116,7 @@ def test_every_model_comes_close_to_the_exact_score(learned, full_budget, genera
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("cell", products.every_cell(), ids=lambda cell: cell.title)
 def test_whatever_is_learned_every_sampler_samples_it(cell, full_budget, generator):
     assert verdict(cell, FULL, full_budget, FULL_CHAINS, generator) == ""
