@@ -237,9 +237,6 @@ def test_the_law_is_the_same_in_every_precision(seed):
     assert torch.equal(exact.float(), single)
 
 
-# ------------------------------------------------------------------------------------------------------------- refusals
-
-
 def test_the_same_levels_are_drawn_in_every_precision(seed):
     levels = torch.arange(10.0)
     draws = [
@@ -253,6 +250,9 @@ def test_the_same_levels_are_drawn_in_every_precision(seed):
 def test_a_single_level():
     assert SingleLevel(0.0).levels().tolist() == [0.0]
     assert SingleLevel(0.3).sample(torch.empty(3, 2, dtype=torch.float64)).tolist() == [0.3] * 3
+
+
+# ------------------------------------------------------------------------------------------------------------- refusals
 
 
 @pytest.mark.parametrize(
