@@ -2,6 +2,9 @@ r"""A multilayer perceptron for toy densities, on events of any shape.
 
 The noise level enters as one more input, c = log(sigma^2 + sigma_0^2) / 2 with sigma_0 = 1e-3: the logarithm of
 sigma wherever that matters, and finite at sigma = 0, so that estimators that need no noise can train on clean data.
+
+A condition is added to the first layer before its activation: a vector as if it were more inputs, a label as a row of
+a table, which is the same for its one-hot vector.
 """
 
 import math
@@ -14,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from scorekit._kinds import require_kind
+from scorekit.networks.embedding import embed_condition, make_condition_embedding
 
 _SIGMA_0 = 1e-3
 _ACTIVATIONS = {"softplus": nn.Softplus, "silu": nn.SiLU, "elu": nn.ELU, "tanh": nn.Tanh}
@@ -30,10 +34,12 @@ class Perceptron(nn.Module, ABC):
         conditional: whether sigma is an input.
         num_outputs: units of the last layer; None for as many as an event has numbers.
         bias: whether the last layer adds a constant.
+        num_classes: of the labels (B,) that are its conditions; None for no labels.
+        condition_dim: D, of the vectors (B, D) that are its conditions; None for no vectors.
 
     Raises:
         TypeError: if the event's shape is no sequence.
-        ValueError: if a size is below 1, or the activation is not one of these.
+        ValueError: if a size is below 1, the activation is not one of these, or both kinds of conditions are asked for.
     """
 
     activations: ClassVar[tuple[str, ...]] = tuple(_ACTIVATIONS)
@@ -48,6 +54,8 @@ class Perceptron(nn.Module, ABC):
         conditional: bool,
         num_outputs: int | None = None,
         bias: bool = True,
+        num_classes: int | None = None,
+        condition_dim: int | None = None,
     ):
         super().__init__()
         title = type(self).__name__
@@ -63,10 +71,12 @@ class Perceptron(nn.Module, ABC):
             )
         self.event_shape, self.width, self.depth = event_shape, width, depth
         self.activation, self.conditional = activation, conditional
+        self.num_classes, self.condition_dim = num_classes, condition_dim
         size = math.prod(event_shape)
         sizes = [size + conditional, *[width] * depth]
         hidden = [part for ends in pairwise(sizes) for part in (nn.Linear(*ends), _ACTIVATIONS[activation]())]
         self.layers = nn.Sequential(*hidden, nn.Linear(width, size if num_outputs is None else num_outputs, bias))
+        self.condition_embedding = make_condition_embedding(title, width, num_classes, condition_dim)
 
     @abstractmethod
     def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -77,12 +87,11 @@ class Perceptron(nn.Module, ABC):
         """(B, *E), (B,) -> (B, num_outputs).
 
         Raises:
-            ValueError: if x is not (B, *E) or sigma not (B,).
-            TypeError: if there is a condition.
+            ValueError: if x is not (B, *E), sigma not (B,), or the condition of the wrong shape or no class.
+            TypeError: if there is a condition that it was not made for, or none where it was.
         """
         title = type(self).__name__
-        if condition is not None:
-            raise TypeError(f"{title} takes no condition: it models one density, not one for each condition")
+        told = embed_condition(title, self.condition_embedding, condition, x)
         if x.shape[1:] != self.event_shape:
             shape = ", ".join(map(str, self.event_shape))
             raise ValueError(f"{title}: x of shape {tuple(x.shape)}, expected (B, {shape})")
@@ -92,7 +101,9 @@ class Perceptron(nn.Module, ABC):
         if self.conditional:
             level = torch.log(sigma.square() + _SIGMA_0**2) / 2
             inputs = torch.cat((inputs, level.to(x.dtype).unsqueeze(1)), dim=1)
-        return self.layers(inputs)
+        if told is None:
+            return self.layers(inputs)
+        return self.layers[1:](self.layers[0](inputs) + told)
 
 
 @final
@@ -107,11 +118,13 @@ class MLP(Perceptron):
         depth: hidden layers.
         activation: "softplus", "silu", "elu" or "tanh".
         conditional: whether sigma is an input; without it the network is one for a single level.
+        num_classes: of the labels (B,) that it is called with as `condition`; None for no labels.
+        condition_dim: D, of the vectors (B, D) that it is called with as `condition`; None for no vectors.
 
     Raises:
-        ValueError: if a size is below 1, or the activation is unknown; when called, if x is not (B, *E) or sigma
-            not (B,).
-        TypeError: when called with a condition.
+        ValueError: if a size is below 1, the activation is unknown, or both kinds of conditions are asked for; when
+            called, if x is not (B, *E), sigma not (B,), or the condition of the wrong shape or no class.
+        TypeError: when called with a condition that it was not made for, or without the one it was made for.
     """
 
     def __init__(
@@ -121,8 +134,12 @@ class MLP(Perceptron):
         depth: int = 2,
         activation: Literal["softplus", "silu", "elu", "tanh"] = "softplus",
         conditional: bool = True,
+        num_classes: int | None = None,
+        condition_dim: int | None = None,
     ):
-        super().__init__(event_shape, width, depth, activation, conditional)
+        super().__init__(
+            event_shape, width, depth, activation, conditional, num_classes=num_classes, condition_dim=condition_dim
+        )
 
     def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         """(B, *E), (B,) -> (B, *E)."""

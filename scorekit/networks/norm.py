@@ -1,4 +1,4 @@
-r"""Conditional instance normalisation ++: instance norm that keeps the channels' means.
+r"""Instance normalisation ++, conditional or not: instance norm that keeps the channels' means.
 
 For one example x (C, H, W) at noise level i, with mu_k and v_k the mean and the biased variance of channel k over
 its pixels, and m and w the mean and the unbiased variance of mu_1..mu_C over the channels,
@@ -7,9 +7,9 @@ its pixels, and m and w the mean and the unbiased variance of mu_1..mu_C over th
     t_k   = (mu_k - m) / sqrt(w + 1e-5)
     out_k = gamma_ik (h_k + alpha_ik t_k) + beta_ik
 
-gamma, alpha and beta are the column blocks, in this order, of one table with a row per level. This is the form that
-the published NCSN checkpoints were trained with; the paper (arXiv 1907.05600, appendix A) prints it with alpha
-outside the product with gamma.
+gamma, alpha and beta are the column blocks, in this order, of one table with a row per level; without condition they
+are three vectors. This is the form that the published NCSN checkpoints were trained with; the paper (arXiv 1907.05600,
+appendix A) prints it with alpha outside the product with gamma.
 
 Seen from x it is one multiply-add. With r = 1 / sqrt(v + 1e-5) and q = 1 / sqrt(w + 1e-5),
 
@@ -22,6 +22,7 @@ and the gradient, where g is the one at `out`, N the number of pixels, and sums 
     dx    = scale g - (scale r^2 / N) (x - mu) sum g (x - mu) + (dmu - scale sum g) / N
 """
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple, final
 
 import torch
@@ -93,11 +94,19 @@ def normalise_backward(grad: Tensor, x: Tensor, style: Tensor, known: Statistics
     return torch.addcmul(linear, grad, scale), dstyle
 
 
+class Norm(nn.Module, ABC):
+    """What a RefineNet puts before an activation. It reads the rows, by `style`, and normalises within `norm_conv`."""
+
+    @abstractmethod
+    def style(self, level: Tensor) -> Tensor | None:
+        """The rows gamma | alpha | beta, (B, 3 C), of the examples with what `level` (B,) says; None for no norm."""
+
+
 @final
-class ConditionalInstanceNorm(nn.Module):
+class ConditionalInstanceNorm(Norm):
     """CondInstanceNorm++: a row gamma | alpha | beta for each noise level, and the arithmetic at the top of this file.
 
-    Calling the module normalises. `RefineNet` reads only its rows, by `style`, and normalises within `norm_conv`.
+    Calling the module normalises.
 
     Args:
         num_channels: C >= 2.
@@ -111,11 +120,7 @@ class ConditionalInstanceNorm(nn.Module):
 
     def __init__(self, num_channels: int, num_levels: int):
         super().__init__()
-        if num_channels < 2:
-            raise ValueError(
-                f"ConditionalInstanceNorm(num_channels={num_channels}): at least 2, because it divides by "
-                "the unbiased variance of the channels' means, which is 0/0 for one"
-            )
+        _require_two("ConditionalInstanceNorm", num_channels)
         self.num_channels, self.num_levels = num_channels, num_levels
         self.embed = nn.Embedding(num_levels, 3 * num_channels)
         with torch.no_grad():
@@ -129,3 +134,50 @@ class ConditionalInstanceNorm(nn.Module):
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """The norm of x (B, C, H, W) at the levels with index `level` (B,)."""
         return normalise(x, self.style(level))[0]
+
+
+@final
+class InstanceNorm(Norm):
+    """InstanceNorm++: one row, as the vectors alpha, gamma and beta (C,), for every level.
+
+    Calling the module normalises.
+
+    Args:
+        num_channels: C >= 2.
+
+    Raises:
+        ValueError: for fewer than two channels, as `ConditionalInstanceNorm`.
+    """
+
+    def __init__(self, num_channels: int):
+        super().__init__()
+        _require_two("InstanceNorm", num_channels)
+        self.num_channels = num_channels
+        self.alpha = nn.Parameter(torch.empty(num_channels).normal_(1.0, 0.02))
+        self.gamma = nn.Parameter(torch.empty(num_channels).normal_(1.0, 0.02))
+        self.beta = nn.Parameter(torch.zeros(num_channels))
+
+    def style(self, level: Tensor) -> Tensor:
+        """The same row (B, 3 C) for each example; of `level` (B,) only the length counts."""
+        return torch.cat((self.gamma, self.alpha, self.beta)).expand(len(level), -1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The norm of x (B, C, H, W)."""
+        return normalise(x, self.style(x))[0]
+
+
+@final
+class NoNorm(Norm):
+    """No norm, where another RefineNet has one."""
+
+    def style(self, level: Tensor) -> Tensor | None:
+        """None: nothing is normalised."""
+        return None
+
+
+def _require_two(name: str, num_channels: int) -> None:
+    if num_channels < 2:
+        raise ValueError(
+            f"{name}(num_channels={num_channels}): at least 2, because it divides by the unbiased variance of the "
+            "channels' means, which is 0/0 for one"
+        )

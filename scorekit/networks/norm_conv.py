@@ -5,9 +5,10 @@ r"""Normalise, activate, convolve: the step that a RefineNet repeats, as one aut
     out = conv(y)      the convolution of `convolution.py`
 
 Plain autograd keeps x, x - mu, z and y for the backward pass; the node keeps x and its statistics, and computes the
-rest again. Its backward pass is put together from the first derivatives in those two files. Where a derivative is
-itself to be differentiated, and under `torch.func`'s transforms (jvp among them), the same arithmetic goes through
-plain autograd instead. Forward mode by `torch.autograd.forward_ad` alone is not supported.
+rest again. Its backward pass is put together from the first derivatives in those two files. Without a norm, y is all
+that has to be kept. Where a derivative is itself to be differentiated, and under `torch.func`'s transforms (jvp among
+them), the same arithmetic goes through plain autograd instead. Forward mode by `torch.autograd.forward_ad` alone is
+not supported.
 """
 
 from collections.abc import Callable
@@ -28,6 +29,7 @@ class Elementwise(NamedTuple):
     again: Callable[[Tensor, Tensor, Statistics], Tensor]  # (x, style, statistics) -> y
     backward: Callable[[Tensor, Tensor, Tensor, Tensor, Statistics], tuple[Tensor, Tensor]]
     # (gradient at y, y, x, style, statistics) -> the gradients at x and style
+    unnormed: Callable[[Tensor], Tensor]  # x -> y without the norm
 
 
 def _elu(x: Tensor, style: Tensor) -> tuple[Tensor, Statistics]:
@@ -47,29 +49,44 @@ def _linear_backward(grad: Tensor, y: Tensor, x: Tensor, style: Tensor, known: S
     return normalise_backward(grad, x, style, known)
 
 
-ELU = Elementwise(_elu, _elu_again, _elu_backward)
-LINEAR = Elementwise(normalise, normalise_again, _linear_backward)
+def _elu_alone(x: Tensor) -> Tensor:
+    return F.elu(x) if _by_plain_autograd() else _Elu.apply(x)
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
+ELU = Elementwise(_elu, _elu_again, _elu_backward, _elu_alone)
+LINEAR = Elementwise(normalise, normalise_again, _linear_backward, _identity)
 
 
 def norm_conv(
-    x: Tensor, style: Tensor, weight: Tensor, bias: Tensor | None, parts: Elementwise, geometry: Geometry
+    x: Tensor, style: Tensor | None, weight: Tensor, bias: Tensor | None, parts: Elementwise, geometry: Geometry
 ) -> Tensor:
     """conv(ELU(norm(x))), or conv(norm(x)).
 
     Args:
         x: (B, C, H, W).
-        style: the norm's rows (B, 3 C).
+        style: the norm's rows (B, 3 C); None for no norm.
         weight, bias: the convolution's (C', C, k, k) and (C',).
         parts: `ELU` or `LINEAR`.
         geometry: the convolution's.
     """
+    if style is None:
+        return convolve(parts.unnormed(x), weight, bias, geometry)
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
-    transformed = torch._C._are_functorch_transforms_active()
-    if transformed or torch.compiler.is_compiling() or not torch.is_grad_enabled():
+    if _by_plain_autograd():
         return norm_conv_plain(x, style, weight, bias, parts, geometry)
     return _NormConv.apply(x, style, weight, bias, parts, geometry)
+
+
+def _by_plain_autograd() -> bool:
+    """Whether a node of our own would be of no use, or is not understood."""
+    transformed = torch._C._are_functorch_transforms_active()
+    return transformed or torch.compiler.is_compiling() or not torch.is_grad_enabled()
 
 
 def norm_conv_plain(
@@ -78,6 +95,21 @@ def norm_conv_plain(
     """The same by plain autograd. The norm works in the style's precision, the convolution in the weight's."""
     y, _ = parts.forward(x.to(style.dtype), style)
     return convolve(y.to(weight.dtype), weight, bias, geometry)
+
+
+@final
+class _Elu(torch.autograd.Function):
+    """ELU that keeps its output, which the convolution after it keeps anyway, and not its input."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        y = F.elu(*inputs)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return torch.ops.aten.elu_backward(*gradients, 1, 1, 1, True, *ctx.saved_tensors)
 
 
 @final

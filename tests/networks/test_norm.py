@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from scorekit.networks.norm import ConditionalInstanceNorm
+from scorekit.networks.norm import ConditionalInstanceNorm, InstanceNorm
 
 
 def test_norm_vectors():
@@ -19,6 +19,29 @@ def test_norm_vectors():
     expected = [-2.06738312, -1.56164976, -0.63695316, 0.56048452, -1.43296539, -0.62270123, 0.27323251, 1.24731072,
                 -0.25739166, 0.58909891, 1.48402459, 2.42489308]  # fmt: skip
     assert layer(x, torch.tensor([0])).flatten().tolist() == pytest.approx(expected, abs=6e-9)
+
+
+def test_the_unconditional_norm_is_the_conditional_one_with_one_row():
+    x = (torch.arange(24, dtype=torch.float64) ** 1.5).reshape(2, 3, 2, 2)
+    conditional, layer = ConditionalInstanceNorm(3, 1).double(), InstanceNorm(3).double()
+    gamma, alpha, beta = ([1, 2, 3], [0.5, -0.5, 1], [0, 0.1, 0.2])
+    conditional.embed.weight.data = torch.tensor([[*gamma, *alpha, *beta]], dtype=torch.float64)
+    state = {"gamma": gamma, "alpha": alpha, "beta": beta}
+    layer.load_state_dict({key: torch.tensor(value, dtype=torch.float64) for key, value in state.items()})
+    expected = conditional(x, torch.tensor([0, 0]))
+    assert torch.equal(layer(x), expected)
+    assert layer(x)[0].flatten()[:2].tolist() == pytest.approx([-1.60419543, -1.09846207], abs=6e-9)
+    layer.load_state_dict(layer.state_dict() | {"gamma": layer.alpha, "alpha": layer.gamma})
+    assert not torch.allclose(layer(x), expected)
+
+
+def test_the_unconditional_norm_starts_at_gamma_and_alpha_one_beta_zero():
+    layer = InstanceNorm(2000)
+    for vector in (layer.gamma, layer.alpha):  # N(1, .02^2), n = 2000: 4.9 standard errors of mean and std
+        assert vector.mean().item() == pytest.approx(1, abs=4.9 * 0.02 / math.sqrt(2000))
+        assert vector.std().item() == pytest.approx(0.02, abs=4.9 * 0.02 / math.sqrt(4000))
+    assert not torch.equal(layer.gamma, layer.alpha)
+    assert not layer.beta.any()
 
 
 def test_norm_starts_at_gamma_and_alpha_one_beta_zero():

@@ -10,7 +10,7 @@ from .golden import filled, images, sigmas
 
 
 def plain_autograd(monkeypatch):
-    monkeypatch.setattr(sk.networks.refinenet, "norm_conv", norm_conv.norm_conv_plain)
+    monkeypatch.setattr(sk.networks.refinenet.layers, "norm_conv", norm_conv.norm_conv_plain)
 
 
 def gradients(net, x, sigma):
