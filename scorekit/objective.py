@@ -106,14 +106,23 @@ class Objective(nn.Module):
     ) -> Loss:
         """The same at given levels sigma (B,): the loss of each level on held-out data.
 
+        Args:
+            x: clean examples (B, *E).
+            sigma: their levels (B,).
+            condition: what they are conditioned on, a row for each; None for an unconditional model.
+            generator: where eps and the estimator's probes are drawn from.
+
         Raises:
-            ValueError: if x is not a floating-point (B, *E), or sigma is not one number for each example.
+            ValueError: if x is not a floating-point (B, *E), or sigma is not one number for each example, or the
+                condition not one row for each.
         """
         if x.ndim < 2 or not x.is_floating_point() or sigma.shape != x.shape[:1]:
             raise ValueError(
                 f"an objective takes a floating-point x (B, *E) and sigma (B,); got {tuple(x.shape)} of {x.dtype} and "
                 f"{tuple(sigma.shape)}"
             )
+        if condition is not None and condition.shape[:1] != x.shape[:1]:
+            raise ValueError(f"a condition has one row for each of the {len(x)} examples; got {tuple(condition.shape)}")
         eps = normal(x, generator=fork(generator, "eps"))
         noisy = x + expand(sigma, x) * eps
         estimate = self.estimator(
@@ -122,15 +131,16 @@ class Objective(nn.Module):
         per_example = self._weigh(sigma) * estimate
         return Loss(per_example.mean(), per_example, sigma)
 
-    def check_score(self, x: Tensor) -> None:
-        """Refuse a model whose score the estimator cannot train, as x (B, *E) shows it at the largest level.
+    def check_score(self, x: Tensor, condition: Tensor | None = None) -> None:
+        """Refuse a model whose score the estimator cannot train, as x (B, *E) shows it at the largest level, under the
+        examples' conditions.
 
         Raises:
             ValueError: with the reason. Reading it waits for the device: training does it once, with its first batch.
         """
         sigma = x.new_full(x.shape[:1], self.noise.levels()[0].item())
         with self.model.evaluating():  # nothing is drawn, and no running statistic moves
-            self.estimator.check_score(lambda y: self.model(y, sigma), x)
+            self.estimator.check_score(lambda y: self.model(y, sigma, condition), x)
 
     def extra_repr(self) -> str:
         """The parts that are not modules."""

@@ -264,6 +264,8 @@ def test_the_condition_reaches_the_network():
     one, two = (objective(x, c, generator=PerChain(0)).per_example for c in (None, condition))
     assert torch.equal(one[0], two[0])
     assert (one[1:] != two[1:]).all()
+    with pytest.raises(ValueError, match=r"one row for each of the 4 examples; got \(3,\)"):
+        objective(x, condition[:3])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

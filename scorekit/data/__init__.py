@@ -17,11 +17,11 @@ from scorekit.data.remote import download
 from scorekit.data.sources import Indexed, Mapped, Source
 from scorekit.data.statistics import moments
 from scorekit.data.stream import Stream
-from scorekit.data.transforms import Compose, Dequantize, Logit, RandomHorizontalFlip, Transform
+from scorekit.data.transforms import Compose, Dequantize, Logit, RandomHorizontalFlip, Rescale, Transform
 from scorekit.data.wrapping import as_source
 
 __all__ = [
-    "Compose", "DataError", "Dequantize", "Images", "Indexed", "Logit", "Mapped", "RandomHorizontalFlip", "Source",
-    "Stream", "Transform", "as_source", "digits", "download", "from_array", "moments", "open_images", "read_celeba",
-    "read_cifar10", "read_idx_images", "read_image_folder", "read_mnist", "split",
+    "Compose", "DataError", "Dequantize", "Images", "Indexed", "Logit", "Mapped", "RandomHorizontalFlip", "Rescale",
+    "Source", "Stream", "Transform", "as_source", "digits", "download", "from_array", "moments", "open_images",
+    "read_celeba", "read_cifar10", "read_idx_images", "read_image_folder", "read_mnist", "split",
 ]  # fmt: skip

@@ -12,8 +12,10 @@ both kinds:
     else:
         indices = the step's slice of a permutation of range(source.num_examples)
     x = source.batch(indices.to(device), generator=generator)
+    condition = source.condition(indices.to(device))
 
-A batch lands on the device of its indices and is transformed there, so that bytes travel and not floats.
+A batch lands on the device of its indices and is transformed there, so that bytes travel and not floats. What its
+examples are conditioned on, if anything, is asked for by the same numbers; no transform touches it.
 """
 
 from abc import ABC, abstractmethod
@@ -25,6 +27,7 @@ import torch
 from torch import Tensor
 
 from scorekit.data.arrays import as_tensor
+from scorekit.data.conditions import checked_conditions, kind_of
 from scorekit.data.errors import mismatch
 from scorekit.data.transforms import Transform
 from scorekit.random import Generator
@@ -44,10 +47,12 @@ class Source(ABC):
 
     Args:
         transform: what each batch passes through.
+        condition: what each example is conditioned on: labels (N,) int64 or vectors (N, D), a row for each example in
+            their order; None for unconditional data.
     """
 
-    def __init__(self, transform: Transform):
-        self.transform = transform
+    def __init__(self, transform: Transform, condition: Tensor | None = None):
+        self.transform, self._condition = transform, condition
 
     @property
     @abstractmethod
@@ -83,6 +88,27 @@ class Source(ABC):
         return x
 
     @final
+    def condition(self, indices: Tensor) -> Tensor | None:
+        """What the examples numbered `indices` (B,) are conditioned on, on the device of `indices`.
+
+        Returns:
+            Labels (B,) int64, or vectors (B, D) as they are stored; None where the data are unconditional.
+
+        Raises:
+            IndexError: for a number out of range.
+        """
+        if self._condition is None:
+            return None
+        rows = _in_range(indices, len(self._condition)).to(self._condition.device)
+        return self._condition[rows].to(indices.device)
+
+    @final
+    @property
+    def condition_kind(self) -> str:
+        """What messages call the conditions: "no condition", "labels", "vectors of 3 numbers"."""
+        return kind_of(self._condition)
+
+    @final
     def __len__(self) -> int:
         """`num_examples`; a TypeError where that is None."""
         if self.num_examples is None:
@@ -97,10 +123,14 @@ class Indexed(Source):
     Args:
         examples: (N, *E).
         transform: what each batch passes through.
+        condition: labels (N,) int64 or vectors (N, D), or None.
+
+    Raises:
+        TypeError, ValueError: if the conditions are neither, or not one for each example.
     """
 
-    def __init__(self, examples: Tensor, transform: Transform):
-        super().__init__(transform)
+    def __init__(self, examples: Tensor, transform: Transform, condition: Tensor | None = None):
+        super().__init__(transform, checked_conditions(condition, len(examples)))
         self.examples = examples
 
     @property
@@ -122,12 +152,16 @@ class Mapped(Source):
     """Examples from a map-style data set, fetched one by one.
 
     Args:
-        examples: the data set.
+        examples: the data set. What its items hold beside the example is not looked at: labels come by `condition`.
         transform: what each batch passes through.
+        condition: labels (N,) int64 or vectors (N, D), or None.
+
+    Raises:
+        TypeError, ValueError: if the conditions are neither, or not one for each example.
     """
 
-    def __init__(self, examples: Examples, transform: Transform):
-        super().__init__(transform)
+    def __init__(self, examples: Examples, transform: Transform, condition: Tensor | None = None):
+        super().__init__(transform, checked_conditions(condition, len(examples)))
         self.examples = examples
 
     @property

@@ -15,8 +15,9 @@ from scorekit.data.transforms import Compose, Transform
 class Stream(Source):
     """Examples from any iterable of batches: a DataLoader, an IterableDataset's loader, a list of tensors, a generator.
 
-    The iterable is started anew when it is exhausted. Its batches may have any size; labels are dropped. Loaders that
-    shuffle draw their order from the generator they were given, or from torch's global one.
+    The iterable is started anew when it is exhausted. Its batches may have any size; labels are dropped, and there are
+    no conditions: nothing says to which example a row of them would belong. Loaders that shuffle draw their order from
+    the generator they were given, or from torch's global one.
 
     Args:
         loader: yields batches, each a tensor or array (B, *E) or a tuple or list that starts with one.

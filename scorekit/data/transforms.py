@@ -2,6 +2,7 @@ r"""From stored pixels to what a model sees, and back to pictures.
 
 - `Dequantize`: x = (k + u) / levels with u uniform on [0, 1): a density on [0, 1) that gives each cell [k, k + 1) /
   levels the mass of grey level k. NCSN's code writes it x 255/256 + u/256 with x = k/255.
+- `Rescale`: x = k / (levels - 1): grey levels as they are, black 0 and white 1.
 - `RandomHorizontalFlip`: each picture is mirrored with probability p.
 - `Logit`: y = log x' - log(1 - x') with x' = lam + (1 - 2 lam) x: the unit interval stretched over the real line. Off
   by default.
@@ -100,6 +101,49 @@ class Dequantize(Transform):
         top = 1 if x.is_floating_point() else self.levels - 1
         _require_range(self, x, top)
         return x.to(dtype) * (self.levels - 1) if x.is_floating_point() else x.to(dtype)
+
+
+@final
+@dataclass(frozen=True)
+class Rescale(Transform):
+    """x = k / (levels - 1): grey levels k onto [0, 1], without noise (NCSNv2's data). Its inverse clamps to [0, 1].
+
+    Integers are grey levels; floating point numbers lie in [0, 1] already and stay as they are. The result has torch's
+    default dtype for integers, else the dtype of the input.
+
+    Args:
+        levels: the number of grey levels, >= 2.
+
+    Raises:
+        ValueError: if `levels` < 2; in `forward`, for values outside 0..levels-1 or [0, 1].
+    """
+
+    levels: int = 256
+
+    def __post_init__(self):
+        if self.levels < 2:
+            raise ValueError(f"{self}: there are at least 2 grey levels")
+
+    @property
+    def num_nodes(self) -> int:
+        """One: nothing is drawn."""
+        return 1
+
+    def forward(self, x: Tensor, *, generator: Generator = None) -> Tensor:
+        """k / (levels - 1)."""
+        return self._scaled(x, torch.get_default_dtype())
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Clamp to [0, 1]."""
+        return x.clamp(0, 1)
+
+    def branches(self, x: Tensor, num_nodes: int) -> Branches:
+        """One: nothing is drawn."""
+        return [(1.0, self._scaled(x, torch.float64))]
+
+    def _scaled(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        _require_range(self, x, 1 if x.is_floating_point() else self.levels - 1)
+        return x if x.is_floating_point() else x.to(dtype) / (self.levels - 1)
 
 
 @final

@@ -1,6 +1,7 @@
 """Whatever holds examples, as a source for training."""
 
 from collections.abc import Mapping
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -14,9 +15,10 @@ from scorekit.data.stream import Stream
 from scorekit.data.transforms import Compose, Dequantize, Transform
 
 Data = Source | Images | Tensor | np.ndarray | Examples | DataLoader
+Condition: TypeAlias = Tensor | np.ndarray | Literal["labels"] | None
 
 
-def as_source(data: Data, transform: Transform | None = None) -> Source:
+def as_source(data: Data, transform: Transform | None = None, *, condition: Condition = None) -> Source:
     """Whatever holds examples, as a source for training.
 
     - `Images`: transformed by `Dequantize` of their levels unless a transform is given; continuous ones are taken as
@@ -28,38 +30,72 @@ def as_source(data: Data, transform: Transform | None = None) -> Source:
     Args:
         data: one of those.
         transform: what each batch passes through.
+        condition: what each example is conditioned on, a row for each in their order: labels (N,) int64 numbered from
+            0, or floating-point vectors (N, D); "labels" for those that `Images` come with; None for unconditional
+            data. It needs random access: a DataLoader has none.
 
     Raises:
-        TypeError: for other data, for a transform on top of a `Source`, or if batches would not be floating point.
-        ValueError: for empty or non-finite data, or if the transform does not fit the pictures' grey levels.
+        TypeError: for other data, for a transform or a condition on top of a `Source`, for conditions of a DataLoader
+            or of another type, or if batches would not be floating point.
+        ValueError: for empty or non-finite data or conditions, if there is not one condition for each example, or if
+            the transform does not fit the pictures' grey levels.
     """
     if isinstance(data, Source):
         if transform is not None:
             raise TypeError(
                 f"as_source: this {type(data).__name__} has a transform already, {data.transform}; got {transform} too"
             )
+        if condition is not None:
+            raise TypeError(
+                f"as_source: this {type(data).__name__} is a source already, with {data.condition_kind}; got a "
+                "condition too: give it where the source is made"
+            )
         return data
     if isinstance(data, Images):
-        return _image_source(data, transform)
+        return _image_source(data, transform, _table(data, condition))
     given = Compose() if transform is None else transform
     if isinstance(data, Tensor | np.ndarray):
-        return _tensor_source(as_tensor(data), given)
+        return _tensor_source(as_tensor(data), given, _table(data, condition))
     if isinstance(data, DataLoader):
+        if condition is not None:
+            raise TypeError(
+                "as_source: a condition belongs to an example by its number, and a DataLoader's examples only come in "
+                "order; give the data set itself with its conditions, for random access"
+            )
         return Stream(data, given)
     if isinstance(data, Examples) and not isinstance(data, str | bytes | tuple | Mapping):
         if len(data) == 0:
             raise ValueError(f"as_source: {data!r} is empty; expected at least one example")
-        return Mapped(data, given)
+        return Mapped(data, given, _table(data, condition))
     raise TypeError(
         "as_source: expected Images, a tensor or array (N, *E), a data set with __getitem__ and __len__, a DataLoader "
         f"or a Source; got {type(data).__name__}. Stream(iterable) takes any iterable of batches"
     )
 
 
-def _image_source(images: Images, transform: Transform | None) -> Source:
+def _table(data: object, condition: Condition) -> Tensor | None:
+    """The conditions that were given or named, as a tensor; their form is checked where they meet the examples."""
+    if condition is None:
+        return None
+    if isinstance(condition, str):
+        if condition != "labels" or not isinstance(data, Images):
+            raise TypeError(
+                f"as_source(condition={condition!r}) of {type(data).__name__}: expected labels (N,) int64, vectors (N, "
+                "D), or 'labels' with Images"
+            )
+        if data.labels is None:
+            raise ValueError(f"as_source(condition='labels'): {data} come without labels")
+        return data.labels
+    try:
+        return as_tensor(condition)
+    except TypeError as error:
+        raise TypeError(f"as_source(condition=...): {error}") from error
+
+
+def _image_source(images: Images, transform: Transform | None, condition: Tensor | None) -> Source:
     if transform is None:
         transform = Compose() if images.levels is None else Dequantize(images.levels)
-    source = Indexed(images.pixels, transform)
+    source = Indexed(images.pixels, transform, condition)
     _check_black_and_white(images, transform)
     return source
 
@@ -81,7 +117,7 @@ def _check_black_and_white(images: Images, transform: Transform) -> None:
         )
 
 
-def _tensor_source(examples: Tensor, transform: Transform) -> Source:
+def _tensor_source(examples: Tensor, transform: Transform, condition: Tensor | None) -> Source:
     if examples.ndim < 2 or examples.numel() == 0:
         raise ValueError(
             f"as_source: expected at least one example of at least one number, (N, *E); got {tuple(examples.shape)}"
@@ -91,7 +127,7 @@ def _tensor_source(examples: Tensor, transform: Transform) -> Source:
         raise ValueError(
             f"as_source: expected finite numbers; example {row} of {len(examples)} holds a NaN or an infinity"
         )
-    source = Indexed(examples, transform)
+    source = Indexed(examples, transform, condition)
     first = torch.zeros(1, dtype=torch.int64, device=examples.device)
     source.batch(first, generator=torch.Generator(examples.device).manual_seed(0))
     return source

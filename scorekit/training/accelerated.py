@@ -30,8 +30,8 @@ class _Wrapped(nn.Module):
         super().__init__()
         self.objective = objective
 
-    def forward(self, x: Tensor, generator: Generator) -> Loss:
-        return self.objective(x, generator=generator)
+    def forward(self, x: Tensor, condition: Tensor | None, generator: Generator) -> Loss:
+        return self.objective(x, condition, generator=generator)
 
 
 @final
@@ -59,9 +59,9 @@ class AccelerateRuntime(Runtime):
         """Wrap both by accelerate's rules for the precision and the processes."""
         self._module, self._optimizer = self._accelerator.prepare(_Wrapped(objective), optimizer)
 
-    def loss(self, x: Tensor, *, generator: Generator) -> Loss:
+    def loss(self, x: Tensor, condition: Tensor | None, *, generator: Generator) -> Loss:
         """The wrapped objective's."""
-        return self._module(x, generator)
+        return self._module(x, condition, generator)
 
     def piece(self, *, last: bool) -> AbstractContextManager[object]:
         """No exchange of gradients before the last piece."""

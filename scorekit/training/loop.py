@@ -2,8 +2,8 @@ r"""The training loop: a generator, so that logging and stopping belong to the c
 
 Step n (1, 2, ...) works on the global batch of B examples at places (n - 1) B .. n B - 1 of the `DataOrder`. Row r of
 that batch draws everything (dequantisation, flips, sigma, eps, probes) from stream r of
-`PerChain(seed).fork("train").fork(n)`. So neither the number of processes nor the number of pieces changes what is
-drawn, and the gradient
+`PerChain(seed).fork("train").fork(n)`; its condition, if there are any, goes with its example. So neither the number of
+processes nor the number of pieces changes what is drawn, and the gradient
 
     g = (1 / B) sum_r grad loss_r
 
@@ -24,10 +24,11 @@ from scorekit.data import moments
 from scorekit.data.sources import Source
 from scorekit.data.wrapping import Data, as_source
 from scorekit.objective import Loss, Objective
-from scorekit.training.config import TrainingConfig
+from scorekit.training.batches import explained, read
 from scorekit.training.errors import NonFiniteLossError
 from scorekit.training.order import DataOrder
 from scorekit.training.runtime import Runtime, choose_runtime
+from scorekit.training_config import TrainingConfig
 
 _STREAM_EXAMPLES = 10_000  # how many examples of a stream, which may never end, its moments are taken from
 
@@ -65,8 +66,9 @@ class Training:
 
     Args:
         objective: what is minimised; its model is trained in place.
-        data: anything that `scorekit.data.as_source` takes. Batches are cast to the type of the model's weights. The
-            data's moments are stored with the model.
+        data: anything that `scorekit.data.as_source` takes; for a conditional model, `as_source(data,
+            condition=...)`. Batches are cast to the type of the model's weights. The data's moments are stored with the
+            model.
         config: the numbers.
         runtime: device, precision and processes; None for plain torch on the model's device, or accelerate where the
             launcher started several processes or `config.precision` asks for it.
@@ -126,6 +128,8 @@ class Training:
 
         Raises:
             ValueError: where autograd is off; with the first batch, if the estimator cannot train the model.
+            TypeError, ValueError, IndexError: what the network says of a batch or of its conditions (to a conditional
+                network on data without conditions, say), with the step and what it was given.
             NonFiniteLossError: before the update that would spoil the weights, naming the step and the levels.
         """
         while self.step < self.config.num_steps and not self._stopping:
@@ -157,11 +161,11 @@ class Training:
             first = (self.runtime.rank * pieces + piece) * rows
             draws = streams.shift(first)
             indices = self._order.indices(self.position + first, rows).to(self.runtime.device)
-            x = self.source.batch(indices, generator=draws).to(self._dtype)
-            if step == 1 and piece == 0:
-                self.objective.check_score(x)
-            with self.runtime.piece(last=piece == pieces - 1):
-                loss = self.runtime.loss(x, generator=draws)
+            batch = read(self.source, indices, self._dtype, generator=draws)
+            with explained(step, self.model, batch), self.runtime.piece(last=piece == pieces - 1):
+                if step == 1 and piece == 0:
+                    self.objective.check_score(*batch)
+                loss = self.runtime.loss(*batch, generator=draws)
                 self.runtime.backward(loss.loss if pieces == 1 else loss.loss / pieces)
             losses.append(loss)
         return losses

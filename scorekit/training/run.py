@@ -13,7 +13,6 @@ from scorekit.base import ScoreModel
 from scorekit.checkpoint import CheckpointError, CheckpointStore
 from scorekit.data.wrapping import Data
 from scorekit.objective import Objective
-from scorekit.training.config import TrainingConfig
 from scorekit.training.errors import NonFiniteLossError
 from scorekit.training.logs import JsonLines
 from scorekit.training.loop import Training, TrainStep
@@ -21,6 +20,7 @@ from scorekit.training.runtime import Runtime, choose_runtime
 from scorekit.training.signals import stop_on_signals
 from scorekit.training.state import restore, snapshot
 from scorekit.training.validation import HeldOut
+from scorekit.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -47,7 +47,8 @@ def fit(
 
     Args:
         objective: what is minimised.
-        data: anything that `scorekit.data.as_source` takes; a tensor (N, *E), for instance.
+        data: anything that `scorekit.data.as_source` takes; a tensor (N, *E), for instance, or
+            `as_source(tensor, condition=labels)` for a conditional model.
         num_steps, batch_size, learning_rate, warmup_steps, decay, clip_norm, seed: see `TrainingConfig`.
 
     Returns:
@@ -107,12 +108,13 @@ def train(
 
     Args:
         objective: what is minimised; its model is trained in place.
-        data: anything that `scorekit.data.as_source` takes.
+        data: anything that `scorekit.data.as_source` takes; `as_source(images, condition="labels")`, say, for a
+            conditional model.
         config: the numbers.
         out: the run's folder.
         resume: go on from the newest checkpoint in `out`, if there is one.
         held_out: examples for the loss of each level, each `config.validate_every` steps; of the moving average, if
-            one is kept.
+            one is kept. They are conditioned as `data` are.
         device: where to train; None for the model's device, or accelerate's choice where it runs.
         accelerator: an `accelerate.Accelerator` set up by the caller.
         progress: a progress bar on stderr; None for one if stderr is a terminal.
@@ -122,7 +124,8 @@ def train(
         CheckpointError: if `out` holds a run and `resume` is False; if its checkpoints are damaged or of another run.
         NonFiniteLossError: if the loss or its gradient is NaN or infinite; the last checkpoint stays, and the error
             names it.
-        ValueError: if `validate_every` and `held_out` are not given together; where autograd is off.
+        ValueError: if `validate_every` and `held_out` are not given together, or the two kinds of data are conditioned
+            differently; where autograd is off.
     """
     if (held_out is None) != (config.validate_every is None):
         given = "None" if held_out is None else "..."
@@ -148,6 +151,8 @@ def train(
                 "a later step, or take another folder"
             )
     validation = None if held_out is None else HeldOut(held_out, seed=config.seed, batch_size=config.batch_size)
+    if validation is not None:
+        validation.require_conditions_of(training.source)
     with ExitStack() as stack:
         received = stack.enter_context(stop_on_signals(training.stop))
         report = _reporters(training, Path(out), progress, callbacks, stack) if training.is_main else ()

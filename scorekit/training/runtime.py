@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from scorekit.base import Generator
 from scorekit.config import Json
 from scorekit.objective import Loss, Objective
-from scorekit.training.config import TrainingConfig
+from scorekit.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -38,8 +38,8 @@ class Runtime(ABC):
         """Take over the objective, which is on `device`, and its optimiser."""
 
     @abstractmethod
-    def loss(self, x: Tensor, *, generator: Generator) -> Loss:
-        """The loss of one piece of this process's examples."""
+    def loss(self, x: Tensor, condition: Tensor | None, *, generator: Generator) -> Loss:
+        """The loss of one piece of this process's examples, with what they are conditioned on."""
 
     @abstractmethod
     def piece(self, *, last: bool) -> AbstractContextManager[object]:
@@ -91,9 +91,9 @@ class PlainRuntime(Runtime):
         """Keep both."""
         self._objective, self._optimizer = objective, optimizer
 
-    def loss(self, x: Tensor, *, generator: Generator) -> Loss:
+    def loss(self, x: Tensor, condition: Tensor | None, *, generator: Generator) -> Loss:
         """The objective's."""
-        return self._objective(x, generator=generator)
+        return self._objective(x, condition, generator=generator)
 
     def piece(self, *, last: bool) -> AbstractContextManager[object]:
         """Nothing to do."""

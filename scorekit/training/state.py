@@ -2,8 +2,8 @@
 
     training.safetensors   optim.<i>.<name>: Adam's state of weight i;  ema.n_averaged;
                            rng.cpu, rng.device: torch's global generators, one row a process
-    training.json          step, position (examples used), configuration, the data's fingerprint, where it ran, loss
-                           scaling
+    training.json          step, position (examples used), configuration, the data's fingerprint (their conditions', if
+                           there are any), where it ran, loss scaling
 
 and the model's files (see `scorekit.checkpoint.model`). All that the loop itself draws is a function of the seed and
 the step, both of which are here. The global generators are for networks that draw by themselves (dropout).
@@ -48,6 +48,7 @@ _FIXED = (
     "clip_norm",
 )
 _FINGERPRINT_EXAMPLES = 64
+_FINGERPRINT_NUMBERS = 2**20  # of conditions: labels of a million examples all count, for 40 ms a checkpoint
 
 
 def snapshot(training: Training) -> dict[str, bytes] | None:
@@ -152,29 +153,49 @@ def _config(model: ScoreModel) -> bytes:
 
 
 def _fingerprint(source: Source) -> dict[str, object]:
-    """What tells data sets apart: length, transform, a digest of examples all over; of a stream, its transform."""
+    """What tells data sets apart: length, transform, a digest of examples all over; of a stream, its transform.
+
+    And where there are conditions, a digest of them: of all that a million numbers hold, else of rows all over.
+    """
     known: dict[str, object] = {"num_examples": source.num_examples, "transform": repr(source.transform)}
     if source.num_examples is not None:
         count = min(source.num_examples, _FINGERPRINT_EXAMPLES)
         chosen = torch.linspace(0, source.num_examples - 1, count, dtype=torch.float64).long()
-        first, second = _digest(source, chosen), _digest(source, chosen)
+        first, second = _digest_of_examples(source, chosen), _digest_of_examples(source, chosen)
         known["examples"] = first if first == second else "drawn anew each time"
+        first_row = source.condition(chosen[:1])
+        if first_row is not None:  # else no entry, as in the checkpoints of unconditional runs
+            known["condition"] = _digest_of_conditions(source, source.num_examples, first_row.numel())
     return known
 
 
-def _digest(source: Source, chosen: Tensor) -> str:
-    """Type, shape and SHA-256 of examples: the same each time also for data that draw from torch's generator."""
+def _digest_of_conditions(source: Source, num_examples: int, row_size: int) -> str | None:
+    count = min(num_examples, max(1, _FINGERPRINT_NUMBERS // row_size))
+    rows = source.condition(torch.arange(count) * num_examples // count)
+    return None if rows is None else _digest(rows)
+
+
+def _digest_of_examples(source: Source, chosen: Tensor) -> str:
+    """The same each time also for data that draw from torch's generator."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        examples = source.take(chosen).cpu().contiguous()
-    digest = hashlib.sha256(examples.view(torch.uint8).numpy().tobytes()).hexdigest()
-    return f"{examples.dtype} {tuple(examples.shape[1:])} sha256:{digest}"
+        examples = source.take(chosen)
+    return _digest(examples)
+
+
+def _digest(rows: Tensor) -> str:
+    """Type, shape and SHA-256."""
+    rows = rows.cpu().contiguous()
+    digest = hashlib.sha256(rows.view(torch.uint8).numpy().tobytes()).hexdigest()
+    return f"{rows.dtype} {tuple(rows.shape[1:])} sha256:{digest}"
 
 
 def _require_same_run(contents: Contents, saved: Mapping, now: Mapping) -> None:
     fixed = _FIXED if now["config"]["decay"] == "constant" else (*_FIXED, "num_steps")
     pairs = [(name, saved["config"].get(name), now["config"][name]) for name in fixed]
-    pairs += [(f"data {name}", saved["data"].get(name), value) for name, value in now["data"].items()]
+    pairs += [
+        (f"data {name}", saved["data"].get(name), now["data"].get(name)) for name in saved["data"] | now["data"]
+    ]  # of both: a run without conditions is no resumption of one with them
     known = saved.get("objective", now["objective"])  # the first checkpoints did not say
     pairs += [(name, known.get(name), value) for name, value in now["objective"].items()]
     pairs += [("weights", saved["weights"], now["weights"])]

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from scorekit.base import PerChain, ScoreModel
+from scorekit.data.sources import Source
 from scorekit.data.wrapping import Data, as_source
 from scorekit.objective import Objective
+from scorekit.training.batches import read
 from scorekit.training.runtime import Runtime
 
 
@@ -22,7 +24,7 @@ class HeldOut:
     examples.
 
     Args:
-        data: what `scorekit.data.as_source` takes, with random access.
+        data: what `scorekit.data.as_source` takes, with random access; conditioned as the data of training are.
         seed: of the draws.
         batch_size: how many examples at a time, over all processes.
 
@@ -37,6 +39,18 @@ class HeldOut:
                 f"held_out={data!r}: expected data with random access, since they are read many times; got a stream"
             )
         self._draws, self._batch_size = PerChain(seed).fork("held-out"), batch_size
+
+    def require_conditions_of(self, training: Source) -> None:
+        """Refuse examples that are not conditioned as those of training are, before the first of many steps.
+
+        Raises:
+            ValueError: naming both.
+        """
+        if self._source.condition_kind != training.condition_kind:
+            raise ValueError(
+                f"held_out: expected examples conditioned as those of training are, with {training.condition_kind}; "
+                f"got {self._source.condition_kind}. as_source(data, condition=...) gives them theirs"
+            )
 
     def losses(self, objective: Objective, model: ScoreModel, runtime: Runtime) -> dict[float, float]:
         """sigma -> loss, from the largest level on. Every process calls it.
@@ -62,8 +76,9 @@ class HeldOut:
         total = torch.zeros((), dtype=torch.float64)
         for first, count in self._parts(runtime):
             indices = torch.arange(first, first + count, device=runtime.device)
-            x = self._source.batch(indices, generator=draws.fork("data").shift(first)).to(objective.model.dtype)
-            loss = objective.loss_at(x, x.new_full((count,), level), generator=draws.shift(first))
+            streams = draws.fork("data").shift(first)
+            x, condition = read(self._source, indices, objective.model.dtype, generator=streams)
+            loss = objective.loss_at(x, x.new_full((count,), level), condition, generator=draws.shift(first))
             total += loss.per_example.detach().cpu().double().sum()
         return total
 

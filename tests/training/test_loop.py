@@ -133,8 +133,8 @@ class Rank(Runtime):
     def prepare(self, objective, optimizer):
         self.plain.prepare(objective, optimizer)
 
-    def loss(self, x, *, generator):
-        return self.plain.loss(x, generator=generator)
+    def loss(self, x, condition, *, generator):
+        return self.plain.loss(x, condition, generator=generator)
 
     def piece(self, *, last):
         return nullcontext()
@@ -324,7 +324,7 @@ def test_the_look_at_the_first_batch_draws_nothing_and_is_not_repeated_by_a_resu
     assert torch.equal(torch.get_rng_state(), before)
     assert model.net[1].training
     looked = []
-    monkeypatch.setattr(sk.Objective, "check_score", lambda self, x: looked.append(len(x)))
+    monkeypatch.setattr(sk.Objective, "check_score", lambda self, x, condition: looked.append(len(x)))
     run.step = 1  # as after a resume
     list(run.steps())
     assert looked == []

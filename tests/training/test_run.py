@@ -14,9 +14,10 @@ import torch
 import scorekit as sk
 from scorekit.checkpoint import CheckpointError, CheckpointStore
 from scorekit.training import NonFiniteLossError, train
+from tests.training import conditional
 from tests.training.runs import config, digest_of, examples, objective
 from tests.training.test_loop import Fault, nan_at_small_sigma
-from tests.training.worker import first_gradient, settings
+from tests.training.worker import first_gradient, settings, trained_with_labels
 
 ROOT = Path(__file__).parents[2]
 
@@ -233,6 +234,20 @@ def test_two_processes_train_the_model_of_one(two_processes, one_process):
 def test_two_processes_have_the_gradient_of_one(two_processes):
     two = torch.tensor(json.loads((two_processes / "rank-0.json").read_text())["gradient"], dtype=torch.float64)
     torch.testing.assert_close(two, first_gradient(), rtol=0, atol=1e-12)
+
+
+def test_two_processes_train_with_labels_as_one_does(two_processes, tmp_path):
+    report = json.loads((two_processes / "rank-0.json").read_text())
+    two = torch.tensor(report["gradient with labels"], dtype=torch.float64)
+    torch.testing.assert_close(two, first_gradient(labels=True), rtol=0, atol=1e-12)
+    outcome = trained_with_labels(tmp_path)
+    theirs = sk.load(two_processes / "labels" / "checkpoint", into=conditional.objective().model)
+    for (name, one), two in zip(outcome.model.state_dict().items(), theirs.state_dict().values(), strict=True):
+        torch.testing.assert_close(two, one, rtol=0, atol=1e-12, msg=name)
+    mine, found = (
+        json.loads((out / "metrics.jsonl").read_text().splitlines()[3]) for out in (tmp_path, two_processes / "labels")
+    )
+    assert mine["held_out"] == pytest.approx(found["held_out"], rel=1e-12)
 
 
 def test_one_process_writes_and_all_stop_at_the_same_step(two_processes, one_process):
