@@ -18,6 +18,7 @@ METRICS = {
     "sliced": SW(),
     "sliced 1": SW(16, p=1),
     "modes": metrics.ModeWeightError(((0.0, 0.0, 0.0), (3.0, 3.0, 3.0))),
+    "frechet": metrics.FrechetDistance(),
 }
 
 
