@@ -31,7 +31,7 @@ def sample_on_processes(
     Args:
         runtime: whose processes share the work.
         sampler: the sampler.
-        family: the targets, on the runtime's device; the same on every process.
+        family: the targets of all chains, on the runtime's device; the same on every process.
         shape: (B, *E).
         generator: the chains' streams.
         batch_size: the size of a chunk. Another size changes the chains by rounding.
@@ -42,7 +42,7 @@ def sample_on_processes(
 
     Raises:
         TypeError: if the generator has not one stream for each chain.
-        ValueError: if batch_size < 1 or shape has no chain; from `sample`.
+        ValueError: if batch_size < 1 or shape has no chain; if the family is one for other chains; from `sample`.
     """
     if not isinstance(generator, PerChain):
         raise TypeError(
@@ -53,13 +53,15 @@ def sample_on_processes(
         raise ValueError(
             f"batch_size = {batch_size}, shape {tuple(shape)}: expected batch_size >= 1 and a shape (B, *E) with B >= 1"
         )
+    family.rows(0, shape[0], shape)  # refuses what does not fit on every process, before any of them waits for others
     rounds = math.ceil(shape[0] / (batch_size * runtime.num_processes))
     mine = torch.zeros(rounds, batch_size, *shape[1:], dtype=family.dtype)
     for number, place in enumerate(mine):
         first = (number * runtime.num_processes + runtime.rank) * batch_size
         count = min(batch_size, shape[0] - first)
         if count > 0:
-            streams, shown = generator.shift(first), progress and runtime.rank == 0
-            place[:count] = sample(sampler, family, (count, *shape[1:]), generator=streams, progress=shown).cpu()
+            streams, rows = generator.shift(first), family.rows(first, count, shape)
+            shown = progress and runtime.rank == 0
+            place[:count] = sample(sampler, rows, (count, *shape[1:]), generator=streams, progress=shown).cpu()
     everyone = runtime.gather(mine)
     return rearrange(everyone, "process round b ... -> (round process b) ...")[: shape[0]]

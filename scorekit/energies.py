@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from scorekit.base import Generator, Target, TensorFunction
+from scorekit.base.families import condition_for
 from scorekit.models import FunctionFamily, Moments, NetworkModel, function_arguments
 
 
@@ -91,9 +92,16 @@ class EnergyModel(NetworkModel):
         """The score -grad_x E (B, *E) at x (B, *E) and sigma (B,), in the dtype of x."""
         return value_and_score(lambda y: -self.energy(y, sigma, condition), x)[1]
 
-    def at(self, sigma: float, *, like: Tensor | None = None, generator: Generator = None) -> Target:
+    def at(
+        self,
+        sigma: float,
+        *,
+        like: Tensor | None = None,
+        generator: Generator = None,
+        condition: Tensor | None = None,
+    ) -> Target:
         """The target at one level: its score, its log density -E, and both for the price of the score."""
-        return _target(lambda x: -self.energy(x, x.new_full((x.shape[0],), sigma)))
+        return _target(lambda x: -self.energy(x, x.new_full((x.shape[0],), sigma), condition_for(condition, x)))
 
     @property
     def inference_mode(self) -> bool:

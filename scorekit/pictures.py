@@ -1,5 +1,5 @@
-"""Pictures of image samples: a grid (PNG), chains from noise to image (PNG, the NCSN paper's Fig. 4), and an
-animation (GIF).
+"""Pictures of image samples: a grid (PNG), completions beside their originals (PNG, the NCSN paper's Fig. 6), chains
+from noise to image (PNG, Fig. 4), and an animation (GIF).
 
 Images are (B, C, H, W) with C = 1 or 3 and values in [0, 1]; values outside are clipped, as the paper does for
 display. Each image is enlarged by bicubic interpolation before it is placed, so that neighbours do not bleed into
@@ -45,6 +45,35 @@ def save_grid(
         rows.insert(0, _sheet(reference[:columns], columns, scale))
         rows.insert(1, np.full((4 * _GAP, *rows[0].shape[1:]), 255, dtype=np.uint8))
     _image(np.concatenate(rows)).save(path, format="PNG")
+
+
+def save_comparison(
+    path: str | Path, occluded: Tensor, completions: Tensor, originals: Tensor, *, scale: int | None = None
+) -> None:
+    """Write one row per image as a PNG: what was known of it, completions, the original, set off by wider gaps (the
+    NCSN paper's Fig. 6).
+
+    Args:
+        path: the file to write.
+        occluded: (R, C, H, W), as it is to be shown.
+        completions: (R, K, C, H, W).
+        originals: (R, C, H, W).
+        scale: how many times to enlarge; None makes an image about 64 pixels wide.
+
+    Raises:
+        ValueError: if they are not images of one shape, R of each.
+    """
+    shape = tuple(_checked(completions, "r k c h w").shape)
+    for images in (occluded, originals):
+        if tuple(_checked(images, "b c h w").shape) != (shape[0], *shape[2:]):
+            raise ValueError(
+                f"images of shape {tuple(images.shape)} beside completions of shape {shape}: expected "
+                f"{(shape[0], *shape[2:])}, one for each row"
+            )
+    middle = _sheet(rearrange(completions, "r k c h w -> (r k) c h w"), shape[1], scale)
+    gap = np.full((len(middle), 4 * _GAP, 3), 255, dtype=np.uint8)
+    sheets = [_sheet(occluded, 1, scale), gap, middle, gap, _sheet(originals, 1, scale)]
+    _image(np.concatenate(sheets, axis=1)).save(path, format="PNG")
 
 
 def save_trajectory(path: str | Path, states: Tensor, *, scale: int | None = None) -> None:

@@ -329,12 +329,14 @@ CONFIGURATION = [
     metrics.MaximumMeanDiscrepancy(),
     metrics.SlicedWasserstein(),
     metrics.ModeWeightError(((0, 1), (1, 2))),
+    metrics.FrechetDistance(),
+    sk.PreconditionedWeight(0.5),
 ]
 
 
 @pytest.mark.parametrize("component", CONFIGURATION, ids=lambda component: type(component).__name__)
 def test_a_repr_evaluates_back_to_an_equal_object(component):
-    names = {**vars(sk), **vars(densities), **vars(metrics)}
+    names = {name: getattr(sk, name) for name in sk.__all__} | vars(densities) | vars(metrics)
     again = eval(repr(component), names)
     assert again == component
     assert hash(again) == hash(component)
@@ -360,7 +362,7 @@ def test_every_frozen_dataclass_of_the_core_is_tried_above():
     tried = {type(component) for component in CONFIGURATION}
     names = (
         "noise", "estimators", "proposals", "line_integrals", "kernels", "transitions", "step_sizes", "starts",
-        "densities", "samplers", "models", "energies", "denoisers", "objective", "metrics",
+        "densities", "samplers", "models", "energies", "denoisers", "preconditioned", "objective", "metrics",
     )  # fmt: skip
     for name in names:
         module = import_module(f"scorekit.{name}")

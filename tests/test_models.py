@@ -176,7 +176,7 @@ def test_a_rounded_model_is_sampled_at_any_levels_and_keeps_the_moments():
     assert [moment.tolist() for moment in model.moments] == [[0.0, 0.0], [1.0, 1.0]]
     x = sample(annealed_langevin(Geometric(2, 0.05, 4), steps_per_level=2), model, (3, 2), generator=PerChain(0))
     assert x.isfinite().all()
-    with pytest.raises(ValueError, match="wrap it in RoundToLevels"):
+    with pytest.raises(ValueError, match="in RoundToLevels answers"):
         sample(annealed_langevin(Geometric(2, 0.05, 4), steps_per_level=2), inner, (3, 2))
 
 

@@ -200,3 +200,8 @@ class Sampler(ABC):
     def num_updates(self) -> int:
         """How many updates `steps` yields at most, a last projection onto a family's hard constraints not counted: what
         a progress bar counts to."""
+
+    @property
+    def fixed_step_size(self) -> StepSize | None:
+        """The rule for h, where it takes steps whose size does not depend on the state; None otherwise."""
+        return None

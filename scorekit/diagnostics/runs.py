@@ -26,8 +26,8 @@ class LevelRecord(NamedTuple):
     sigma: float
     evaluations: int  # of the score, for each chain
     score_norm: float  # mean of |s| over evaluations and chains
-    step_size: float  # h
-    signal_to_noise: float  # sqrt(h / 2) |s| / sqrt(D)
+    step_size: float | None  # h; None where there is no one h
+    signal_to_noise: float | None  # sqrt(h / 2) |s| / sqrt(D)
 
 
 class _Seen(NamedTuple):
@@ -55,7 +55,8 @@ class RecordRun(WrappedFamily):
     def __init__(self, family: TargetFamily, *, chains: int = 0, every: int = 1):
         if chains < 0 or every < 1:
             raise ValueError(f"RecordRun(chains={chains}, every={every}): expected chains >= 0 and every >= 1")
-        self._family, self._chains, self._every = family, chains, every
+        self._family = self._running = family
+        self._chains, self._every = chains, every
         self._seen: dict[float, _Seen] = {}
         self._states: list[Tensor] = []
         self._first_run, self._sigma = True, math.inf
@@ -65,6 +66,11 @@ class RecordRun(WrappedFamily):
     def family(self) -> TargetFamily:
         """The family being watched."""
         return self._family
+
+    def rows(self, first: int, count: int, shape: tuple[int, ...]) -> TargetFamily:
+        """Itself, which watches the family's rows from here on: the record is that of all chains."""
+        self._running = self._family.rows(first, count, shape)
+        return self
 
     @property
     def states(self) -> Tensor:
@@ -77,7 +83,7 @@ class RecordRun(WrappedFamily):
         if sigma > self._sigma or again:  # sigma falls within a run: this is the end of the first, or a second
             self._first_run = False
         self._sigma, self._evaluated = sigma, False
-        target = self._family.at(sigma, like=like, generator=generator)
+        target = self._running.at(sigma, like=like, generator=generator)
         both = None if target.value_and_score is None else self._watched_both(target.value_and_score, sigma)
         return Target(self._watched(target.score, sigma), target.log_prob, both, target.project)
 
@@ -107,21 +113,27 @@ class RecordRun(WrappedFamily):
             self._states.append(x[: self._chains].to("cpu", copy=True))
         self._evaluations, self._evaluated = self._evaluations + 1, True
 
-    def levels(self, step_size: StepSize) -> list[LevelRecord]:
+    @property
+    def evaluations(self) -> int:
+        """How often the score was evaluated, for each chain, in the first run."""
+        return sum(seen.calls for seen in self._seen.values())
+
+    def levels(self, step_size: StepSize | None = None) -> list[LevelRecord]:
         """The record of each level visited, in the order of the visits, over all runs of this process.
 
         Args:
-            step_size: the sampler's rule; h is its mean over the event where it is not one number.
+            step_size: the sampler's rule; h is its mean over the event where it is not one number. None if the sampler
+                takes no steps, or none of a size known beforehand.
 
         Raises:
             ValueError: if the rule depends on the state: it has no one h at a level.
         """
-        if step_size.uses_point:
+        if step_size is not None and step_size.uses_point:
             raise ValueError(f"{step_size} depends on the state: there is no one step size at a level to report")
         rows = []
         for sigma, (calls, chains, total, point) in self._seen.items():
             norm = total.item() / chains
-            h = step_size(sigma, point).double().mean().item()
-            snr = math.sqrt(h / 2) * norm / math.sqrt(point.x.numel())
+            h = None if step_size is None else step_size(sigma, point).double().mean().item()
+            snr = None if h is None else math.sqrt(h / 2) * norm / math.sqrt(point.x.numel())
             rows.append(LevelRecord(sigma, calls, norm, h, snr))
         return rows

@@ -49,10 +49,20 @@ class RoundToLevels(ScoreModel):
         nearest = torch.bucketize(sigma.to(self._boundaries.dtype), self._boundaries)
         return self.model(x, self._ascending[nearest].to(torch.promote_types(sigma.dtype, torch.float32)), condition)
 
-    def at(self, sigma: float, *, like: Tensor | None = None, generator: Generator = None) -> Target:
+    def at(
+        self,
+        sigma: float,
+        *,
+        like: Tensor | None = None,
+        generator: Generator = None,
+        condition: Tensor | None = None,
+    ) -> Target:
         """The model's target at the nearest level, with its log density if it knows it."""
         nearest = torch.bucketize(torch.tensor(sigma, dtype=torch.float64), self._boundaries.cpu())
-        return self.model.at(self._ascending[nearest].item(), like=like, generator=generator)
+        level = self._ascending[nearest].item()
+        if condition is None:  # a model of someone else's need not take any
+            return self.model.at(level, like=like, generator=generator)
+        return self.model.at(level, like=like, generator=generator, condition=condition)
 
     @property
     def moments(self) -> tuple[Tensor, Tensor] | None:
@@ -90,3 +100,8 @@ class ScoreOnly(WrappedFamily):
         """The family's target with its score and projection only."""
         target = self._family.at(sigma, like=like, generator=generator)
         return Target(target.score, project=target.project)
+
+    def rows(self, first: int, count: int, shape: tuple[int, ...]) -> TargetFamily:
+        """The family's, without its log density."""
+        kept = self._family.rows(first, count, shape)
+        return self if kept is self._family else ScoreOnly(kept)

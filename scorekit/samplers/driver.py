@@ -95,6 +95,11 @@ class AnnealedMCMC(Sampler):
         moves = (num_levels - 1) * (self.transition != Stay()) + (self.final != Stay())
         return num_levels * self.steps_per_level + moves
 
+    @property
+    def fixed_step_size(self) -> StepSize | None:
+        """`step_size`, unless it depends on the state or no step is taken."""
+        return None if self.step_size.uses_point or not self.steps_per_level else self.step_size
+
     def initial(
         self,
         shape: tuple[int, ...],

@@ -34,7 +34,8 @@ def sample(
         shape: (B, *E): the number of chains, and the event's shape.
         generator: where randomness comes from. With a `PerChain`, chain i is the same whatever B and batch_size, to
             rounding.
-        batch_size: how many chains run at once; None for all. The last batch may be smaller.
+        batch_size: how many chains run at once; None for all. The last batch may be smaller. What belongs to one
+            chain in the family (a mask, an observation, a condition) goes with that chain.
         progress: show a progress bar, on a terminal.
         device, dtype: of the chains; the family's own, else torch's defaults, unless given.
 
@@ -43,21 +44,23 @@ def sample(
 
     Raises:
         TypeError: if `sampler`, `family`, `shape` or `generator` is something else.
-        ValueError: from `sampler.initial` and `sampler.steps`; if batch_size is no integer >= 1.
+        ValueError: from `sampler.initial` and `sampler.steps`; if batch_size is no integer >= 1; if the family is one
+            for other chains.
     """
     check_shape(shape)
     require_kind("sample", Sampler, "langevin(...), say", sampler=sampler)
     require_kind("sample", TargetFamily, "ScaledScore(network), from_score(function), ...", family=family)
     if batch_size is not None and (not isinstance(batch_size, Integral) or batch_size < 1):
         raise ValueError(f"sample(batch_size={batch_size!r}): expected at least one chain at once, or None for all")
+    family.rows(0, shape[0], shape)  # refuses what does not fit before anything is drawn
     size = batch_size or shape[0]
     chunks = [(first, min(size, shape[0] - first)) for first in range(0, shape[0], size)]
     parts = []
     with family.evaluating(), _bar(len(chunks) * sampler.num_updates(), progress) as advance, _no_autograd(family):
         for first, count in chunks:
-            streams = shift(generator, first)
-            x = sampler.initial((count, *shape[1:]), family=family, generator=streams, device=device, dtype=dtype)
-            for step in sampler.steps(family, x, generator=streams):
+            streams, rows = shift(generator, first), family.rows(first, count, shape)
+            x = sampler.initial((count, *shape[1:]), family=rows, generator=streams, device=device, dtype=dtype)
+            for step in sampler.steps(rows, x, generator=streams):
                 x = step.x
                 advance()
             parts.append(x)

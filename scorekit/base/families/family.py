@@ -1,14 +1,13 @@
-"""What samplers draw from: densities that know their score at every noise level, networks among them."""
+"""The interface of a family of targets, and of one made of another."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import chain
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from scorekit._kinds import brief
 from scorekit.random import Generator
 from scorekit.target import Target
 
@@ -68,6 +67,22 @@ class TargetFamily(ABC):
             generator: where those draws come from.
         """
 
+    def rows(self, first: int, count: int, shape: tuple[int, ...]) -> "TargetFamily":
+        """The family for `count` of the chains, from number `first` on: how masks, observations and conditions of one
+        chain each are cut as the chains are.
+
+        Args:
+            first, count: which chains.
+            shape: of all chains (B, *E).
+
+        Returns:
+            A family for chains (count, *E); itself, where nothing in it belongs to one chain.
+
+        Raises:
+            ValueError: if the family is not one for chains of this shape.
+        """
+        return self
+
     def evaluating(self) -> AbstractContextManager[None]:
         """A context in which the family's modules are in evaluation mode; their own modes come back at its end."""
         return nullcontext()
@@ -94,7 +109,7 @@ class TargetFamily(ABC):
                     )
                     raise ValueError(
                         f"sigma = {sigma:g} is not one of the {len(known)} levels that {self.title} was made for "
-                        f"({shown}); wrap it in RoundToLevels to use the nearest one"
+                        f"({shown}); a score model in RoundToLevels answers with the nearest one"
                     )
 
 
@@ -146,89 +161,20 @@ class WrappedFamily(TargetFamily):
         """The wrapped family's."""
         return self.family.dtype
 
+    def rows(self, first: int, count: int, shape: tuple[int, ...]) -> TargetFamily:
+        """Itself, if the wrapped family is one for any chains. A wrapper that can be put around some rows overrides it.
+
+        Raises:
+            TypeError: if the wrapped family has to be cut.
+        """
+        family = self.family
+        if family.rows(first, count, shape) is not family:
+            raise TypeError(
+                f"{type(self).__name__} around {brief(family)}, in which each chain has its own: "
+                f"{type(self).__name__} does not define `rows`, so its chains cannot be cut into batches"
+            )
+        return self
+
     def evaluating(self) -> AbstractContextManager[None]:
         """The wrapped family's modules in evaluation mode."""
         return self.family.evaluating()
-
-
-class ScoreModel(nn.Module, TargetFamily):
-    """A trainable approximation s(x, sigma) of grad log p_sigma(x).
-
-    It carries the mean and standard deviation of the data it was trained on, once `set_moments` was called, in its
-    state dict.
-    """
-
-    data_mean: Tensor | None
-    data_std: Tensor | None
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("data_mean", None)
-        self.register_buffer("data_std", None)
-
-    @abstractmethod
-    def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
-        """The score: x (B, *E), sigma (B,) per example (never an index) -> (B, *E)."""
-
-    def at(self, sigma: float, *, like: Tensor | None = None, generator: Generator = None) -> Target:
-        """The target whose score is the model's at one level; a model that knows its log density adds it."""
-        return Target(lambda x: self(x, x.new_full((x.shape[0],), sigma)))
-
-    @property
-    def moments(self) -> tuple[Tensor, Tensor] | None:
-        """(mean, std) of the training data, each of the event's shape E; None before `set_moments`."""
-        if self.data_mean is None or self.data_std is None:
-            return None
-        return self.data_mean, self.data_std
-
-    @final
-    def set_moments(self, mean: Tensor, std: Tensor) -> None:
-        """Keep the data's mean and standard deviation (each of shape E, or broadcastable to it) with the model.
-
-        Raises:
-            ValueError: if they differ in shape, are not finite, or std is negative.
-        """
-        if mean.shape != std.shape or not (mean.isfinite().all() and std.isfinite().all() and (std >= 0).all()):
-            raise ValueError(
-                f"moments of shapes {tuple(mean.shape)} and {tuple(std.shape)}: mean and std need one shape, finite "
-                "values and std >= 0"
-            )
-        self.data_mean = mean.detach().clone().to(device=self.device, dtype=self.dtype)
-        self.data_std = std.detach().clone().to(device=self.device, dtype=self.dtype)
-
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
-        for name in ("data_mean", "data_std"):  # an empty buffer takes the shape of what is loaded
-            if self._buffers[name] is None and prefix + name in state_dict:
-                self._buffers[name] = torch.empty_like(state_dict[prefix + name], device=self.device)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-    @property
-    def inference_mode(self) -> bool:
-        """True: a network's forward pass needs no autograd. A model that differentiates inside overrides it."""
-        return True
-
-    @property
-    def device(self) -> torch.device | None:
-        """The device of the first parameter, or buffer."""
-        return next((tensor.device for tensor in _floating(self)), None)
-
-    @property
-    def dtype(self) -> torch.dtype | None:
-        """The type of the first floating-point parameter, or buffer."""
-        return next((tensor.dtype for tensor in _floating(self)), None)
-
-    @final
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Every submodule in evaluation mode; each one's own mode comes back at the end."""
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        try:
-            yield
-        finally:
-            for module, training in modes:
-                module.training = training
-
-
-def _floating(module: nn.Module) -> Iterator[Tensor]:
-    yield from (tensor for tensor in chain(module.parameters(), module.buffers()) if tensor.is_floating_point())
