@@ -1,7 +1,10 @@
-"""Models in checkpoints: `save`, `load`, and the files that both they and training use.
+"""Models in checkpoints: `save`, `load`, and the files that both they and training use; and networks that are no score
+models, a classifier say: `save_network`, `load_network`.
 
 model.safetensors   the weights as trained        ema.safetensors   their moving average, if one was kept
 config.json         {"format", "version", "model": to_config(model), "scorekit": ..., "torch": ...}
+
+A network's files are the same, with its own configuration under "model".
 """
 
 import json
@@ -10,9 +13,10 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scorekit import __version__
+from scorekit._kinds import brief, require_kind
 from scorekit.base import ScoreModel
 from scorekit.checkpoint import manifest, tensors
 from scorekit.checkpoint.errors import CheckpointError
@@ -37,15 +41,34 @@ def save(folder: str | Path, model: ScoreModel) -> Path:
         The folder with the model's files.
 
     Raises:
-        TypeError: if no configuration describes the model, with the path to the part at fault.
+        TypeError: if no configuration describes the model, with the path to the part at fault; or if it is no score
+            model.
         CheckpointError: if `folder` holds the checkpoints of a training run, which this would push out.
     """
-    store = CheckpointStore(folder)
-    before = store.entries()
-    if any(TRAINING in entry.files for entry in before):
-        raise CheckpointError(f"save({str(folder)!r}): it holds the checkpoints of a training run; save elsewhere")
-    files = {RAW: tensors.encode(model.state_dict()), CONFIG: config_file(to_config(model))}
-    return store.write(before[0].step + 1 if before else 0, files)
+    require_kind("save", ScoreModel, "save_network saves a network by itself", model=model)
+    return _save("save", Path(folder), model)
+
+
+def save_network(folder: str | Path, net: nn.Module) -> Path:
+    """Save a network that is no score model, as `save` does a model.
+
+    Args:
+        folder: where to; it gets `latest.json` and a folder `step-N`, N counting the saves from 0. The save before is
+            kept too.
+        net: a registered network, whose parts are registered as well, so that its configuration rebuilds it.
+
+    Returns:
+        The folder with the network's files.
+
+    Raises:
+        TypeError: if no configuration describes the network, with the path to the part at fault; or if it is a score
+            model.
+        CheckpointError: if `folder` holds the checkpoints of a training run, which this would push out.
+    """
+    require_kind("save_network", nn.Module, "ConvClassifier(...), say", net=net)
+    if isinstance(net, ScoreModel):
+        raise TypeError(f"save_network(net={brief(net)}): it is a score model, not a network by itself; use save")
+    return _save("save_network", Path(folder), net)
 
 
 def load(
@@ -73,9 +96,26 @@ def load(
     if weights is not None and weights not in _FILES:
         raise ValueError(f"load(weights={weights!r}): expected 'ema', 'raw' or None")
     contents = _read(Path(folder), step)
-    model = _rebuilt(contents) if into is None else into
+    model = _rebuilt_model(contents) if into is None else into
     fill(model, _weights(contents, weights), contents.path)
     return model.to(device)
+
+
+def load_network(folder: str | Path, *, step: int | None = None, device: torch.device | str = "cpu") -> nn.Module:
+    """The network that `save_network` saved, once every file has been verified.
+
+    Args:
+        folder: the folder with `latest.json`, or one of its `step-N` folders.
+        step: which save; None for the newest. If the newest is damaged the one before is used, with a warning.
+        device: where to put the network.
+
+    Raises:
+        CheckpointError: if there is no good checkpoint, it is foreign or of a newer format, or it holds a score model.
+    """
+    contents = _read(Path(folder), step)
+    net = _rebuilt_network(contents)
+    fill(net, _weights(contents, "raw"), contents.path)
+    return net.to(device)
 
 
 def config_file(model: Config | None, reason: str | None = None) -> bytes:
@@ -87,8 +127,8 @@ def config_file(model: Config | None, reason: str | None = None) -> bytes:
     return json.dumps(document, indent=1, allow_nan=False).encode() + b"\n"
 
 
-def fill(model: ScoreModel, state: Mapping[str, Tensor], path: Path) -> None:
-    """Give a model the weights `state`, in the types that they were saved in.
+def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Give a model or a network the weights `state`, in the types that they were saved in.
 
     Raises:
         CheckpointError: if names or shapes are not the model's.
@@ -100,6 +140,15 @@ def fill(model: ScoreModel, state: Mapping[str, Tensor], path: Path) -> None:
         model.load_state_dict(dict(state))
     except RuntimeError as error:
         raise CheckpointError(f"{path}: expected the weights of this {type(model).__name__}; {error}") from error
+
+
+def _save(title: str, folder: Path, module: nn.Module) -> Path:
+    store = CheckpointStore(folder)
+    before = store.entries()
+    if any(TRAINING in entry.files for entry in before):
+        raise CheckpointError(f"{title}({str(folder)!r}): it holds the checkpoints of a training run; save elsewhere")
+    files = {RAW: tensors.encode(module.state_dict()), CONFIG: config_file(to_config(module))}
+    return store.write(before[0].step + 1 if before else 0, files)
 
 
 def _read(folder: Path, step: int | None) -> Contents:
@@ -125,7 +174,31 @@ def _weights(contents: Contents, weights: Weights | None) -> dict[str, Tensor]:
     return tensors.decode(contents.path / name, contents.files[name])
 
 
-def _rebuilt(contents: Contents) -> ScoreModel:
+def _rebuilt_model(contents: Contents) -> ScoreModel:
+    found = _rebuilt(contents)
+    if not isinstance(found, ScoreModel):
+        hint = ": this holds a network, not a score model; use load_network" if isinstance(found, nn.Module) else ""
+        raise _mismatch(contents, "a score model", found, hint)
+    return found
+
+
+def _rebuilt_network(contents: Contents) -> nn.Module:
+    found = _rebuilt(contents)
+    if isinstance(found, ScoreModel):
+        raise _mismatch(contents, "a network", found, ": this holds a score model, not a network by itself; use load")
+    if not isinstance(found, nn.Module):
+        raise _mismatch(contents, "a network", found)
+    return found
+
+
+def _mismatch(contents: Contents, expected: str, found: object, hint: str = "") -> CheckpointError:
+    kind = type(found).__name__
+    return CheckpointError(
+        f"{contents.path / CONFIG}: expected the configuration of {expected}; found that of {kind}{hint}"
+    )
+
+
+def _rebuilt(contents: Contents) -> object:
     path = contents.path / CONFIG
     if CONFIG not in contents.files:
         raise CheckpointError(f"{path}: expected the model's configuration; the checkpoint has none")
@@ -138,9 +211,4 @@ def _rebuilt(contents: Contents) -> ScoreModel:
             "load(..., into=model)"
         )
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn and thrown away
-        model = from_config(config)
-    if not isinstance(model, ScoreModel):
-        raise CheckpointError(
-            f"{path}: expected the configuration of a score model; found that of {type(model).__name__}"
-        )
-    return model
+        return from_config(config)

@@ -20,6 +20,7 @@ from scorekit.testing.line_integrals import check_line_integral
 from scorekit.testing.metrics import check_metric
 from scorekit.testing.modules import check_model, check_network
 from scorekit.testing.proposals import check_proposal
+from scorekit.testing.recipes import check_recipe
 from scorekit.testing.runs import check_sampler, check_start, check_transition
 from scorekit.testing.step_sizes import check_step_size
 from scorekit.testing.training import check_estimator, check_noise_schedule
@@ -27,6 +28,6 @@ from scorekit.testing.trial import ConformanceError
 
 __all__ = [
     "ConformanceError", "check_density", "check_estimator", "check_kernel", "check_line_integral", "check_metric",
-    "check_model", "check_network", "check_noise_schedule", "check_proposal", "check_sampler", "check_start",
-    "check_step_size", "check_target_family", "check_transition", "round_trip",
+    "check_model", "check_network", "check_noise_schedule", "check_proposal", "check_recipe", "check_sampler",
+    "check_start", "check_step_size", "check_target_family", "check_transition", "round_trip",
 ]  # fmt: skip

@@ -14,36 +14,41 @@ from scorekit.testing.families import check_moments_shape, check_target
 from scorekit.testing.trial import ConformanceError, Rows, Trial, configuration, difference, lawful
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
+_OUTPUTS = ("score", "energy", "logits")
 
 
 def check_network(
     make: Callable[[], nn.Module],
     *,
     event_shape: tuple[int, ...],
-    output: Literal["score", "energy"] = "score",
+    output: Literal["score", "energy", "logits"] = "score",
     levels: Sequence[float] = (1.0, 0.3),
 ) -> None:
     """The laws of a network f(x, sigma).
 
-    Its output has the shape and type of x, or one number a row for an energy; in evaluation mode a row depends on no
-    other row; every parameter is reached by the gradient; its configuration makes a network that takes its weights.
+    Its output has the type of x, and the shape of x; or one number a row for an energy; or (B, K) with K >= 2 classes
+    for logits. In evaluation mode a row depends on no other row; every parameter is reached by the gradient; its
+    configuration makes a network that takes its weights.
 
     Args:
         make: () -> the network.
         event_shape: E.
-        output: what it is for.
+        output: what it is for: a score, an energy, or the logits of a classifier.
         levels: noise levels at which it is valid.
 
     Raises:
         ConformanceError: naming the law that is broken.
+        ValueError: if `output` is none of these.
     """
+    if output not in _OUTPUTS:
+        raise ValueError(f"check_network(output={output!r}): expected one of {', '.join(map(repr, _OUTPUTS))}")
     net = _made(make)
     trial = Trial("check_network", net)
     for dtype in (torch.float64, torch.float32):
         x = trial.rows(event_shape, dtype=dtype) / 3
         with torch.no_grad():
             value = net.to(dtype).eval()(x, _levels(x, levels))
-        trial.shape(value, tuple(x.shape) if output == "score" else (len(x),), "the output")
+        trial.shape(value, _expected_shape(output, x, value), "the output")
         trial.type(value, x, "the output")
     _check_module(trial, net.double(), event_shape, levels)
 
@@ -91,6 +96,12 @@ def _made(make: Callable[[], ModuleT]) -> ModuleT:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return make()
+
+
+def _expected_shape(output: str, x: Tensor, value: Tensor) -> tuple[int, ...]:
+    """That of the output; the logits' own number of classes, if there are two at least."""
+    shapes = {"score": tuple(x.shape), "energy": (len(x),), "logits": (len(x), max((2, *value.shape[1:2])))}
+    return shapes[output]
 
 
 def _levels(x: Tensor, levels: Sequence[float]) -> Tensor:

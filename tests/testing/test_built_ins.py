@@ -1,19 +1,30 @@
 """Every built-in component passes its check."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+import torch
 
 import scorekit as sk
 from scorekit import testing
 from scorekit.base import (
     sum_event,
 )
+from scorekit.data import Images, Source, as_source
 from scorekit.hookspecs import KINDS
 from scorekit.networks import MLP, ScalarMLP
+from scorekit.recipes import RECIPES
 from scorekit.registry import Registry
 from scorekit.testing.targets import gauss3
+
+
+def pictures(condition: Literal["labels"] | None = None) -> Source:
+    """Eight pictures of 8x8, perhaps with two labels."""
+    pixels = torch.randint(256, (8, 1, 8, 8), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    images = Images(pixels, labels=torch.tensor([0, 1] * 4))
+    return as_source(images, condition=condition)
+
 
 COARSE, FINE = sk.Geometric(2.0, 0.5, 8), sk.Geometric(5.0, 0.05, 40)
 CHECKS: dict[str, Callable[..., None]] = {
@@ -30,6 +41,7 @@ CHECKS: dict[str, Callable[..., None]] = {
     "samplers": testing.check_sampler,
     "densities": testing.check_density,
     "metrics": testing.check_metric,
+    "recipes": testing.check_recipe,
 }
 FLAT = {"event_shape": (2,)}
 # The parameters that a component needs, and what its check has to be told. A module's check takes a factory.
@@ -41,13 +53,29 @@ ARGUMENTS: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]] = {
     ("models", "scaled-score"): ({"net": lambda: MLP((2,))}, FLAT),
     ("models", "denoiser"): ({"net": lambda: MLP((2,))}, FLAT),
     ("models", "energy"): ({"net": lambda: ScalarMLP((2,))}, FLAT),
+    ("models", "preconditioned"): ({"net": lambda: MLP((2,)), "scale": 0.5, "center": 0.25}, FLAT),
     ("models", "round-to-levels"): ({"model": lambda: sk.DirectScore(MLP((2,)), COARSE)}, FLAT),
     ("networks", "refinenet"): (
         {"image_shape": (1, 8, 8), "noise": COARSE, "width": 4},
         {"event_shape": (1, 8, 8), "levels": (2.0, 0.5)},
     ),
+    **{
+        ("networks", name): (
+            {"image_shape": (1, 16, 16), "width": 4},
+            {"event_shape": (1, 16, 16), "levels": (2.0, 0.5)},
+        )
+        for name in ("refinenet-baseline", "ncsnv2", "ncsnv2-deeper", "ncsnv2-deepest")
+    },
+    ("networks", "unet"): (
+        {"image_shape": (1, 8, 8), "width": 8, "channel_multipliers": (1, 2), "num_blocks": 1},
+        {"event_shape": (1, 8, 8)},
+    ),
     ("networks", "mlp"): ({"event_shape": (2, 3)}, {"event_shape": (2, 3)}),
     ("networks", "scalar-mlp"): ({"event_shape": (2, 3)}, {"event_shape": (2, 3), "output": "energy"}),
+    ("networks", "conv-classifier"): (
+        {"image_shape": (1, 8, 8), "num_classes": 3, "width": 8},
+        {"event_shape": (1, 8, 8), "output": "logits"},
+    ),
     ("networks", "inner-product"): ({"net": lambda: MLP((4,))}, {"event_shape": (4,), "output": "energy"}),
     ("line_integrals", "free-cubic"): ({}, {"step_size": 0.03}),  # at .1 its own error shows
     ("kernels", "unadjusted"): ({"proposal": sk.Langevin()}, {}),
@@ -82,6 +110,10 @@ ARGUMENTS: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]] = {
     ("densities", "log-gamma"): ({}, {"levels": (0.0,)}),
     ("densities", "exponential"): ({}, {"levels": (0.0,), "bounded": True}),
     ("metrics", "mode-weight-error"): ({"means": ((-2.0, 0.0), (2.0, 0.0))}, {}),
+    **{
+        ("recipes", name): ({"width": 8}, {"source": pictures("labels" if "labels" in name else None)})
+        for name in RECIPES
+    },
 }
 CELLS = [(kind, name) for kind in KINDS for name in Registry().names(kind)]
 
@@ -98,7 +130,7 @@ def made(kind: str, name: str) -> Any:
 
 def test_there_is_a_check_for_every_hook_and_a_cell_for_every_component():
     assert CHECKS.keys() == KINDS.keys()
-    assert len(CELLS) == 70
+    assert len(CELLS) == 97
     assert ARGUMENTS.keys() <= set(CELLS)
 
 
