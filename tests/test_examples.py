@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 
 import scorekit as sk
-from scorekit.training import TrainingConfig
 from tests.scripts import load
 
 NCSN = Path(__file__).resolve().parent.parent / "examples" / "cifar10_ncsn.py"
 
 ncsn = load(NCSN)
+SMOKE = sk.make("recipes", ncsn.PRESETS["smoke"])
 
 
 def run(*arguments: str, launcher: tuple[str, ...] = (), timeout: int = 120) -> subprocess.CompletedProcess:
@@ -57,7 +57,7 @@ def test_smoke_writes_everything(smoke):
     levels = [line for line in lines if "signal_to_noise" in line]
     assert [line["sigma"] for line in levels] == pytest.approx(sk.Geometric().levels().tolist())
     config = json.loads((smoke / "config.json").read_text())
-    assert sk.from_config(config["sampler"]) == ncsn.sampler_of(ncsn.PRESETS["smoke"])
+    assert sk.from_config(config["sampler"]) == sk.make("recipes", ncsn.PRESETS["smoke"]).sampler()
     assert isinstance(sk.load(smoke / "checkpoint"), sk.DirectScore)
 
 
@@ -80,62 +80,6 @@ def test_running_it_again_draws_the_same_samples_without_training(smoke, tmp_pat
 def test_no_resume_refuses_a_run_that_is_there(smoke):
     with pytest.raises(ValueError, match="found one at step 20"):
         ncsn.main(preset="smoke", out=smoke, device="cpu", resume=False)
-
-
-def test_the_papers_configuration_field_by_field():
-    """ncsn configs/anneal.yml and appendix B.2; the doubled step of the released sampler."""
-    paper = ncsn.PRESETS["paper"]
-    training = paper.training
-    assert (paper.width, paper.grey_width) == (128, 64)
-    assert paper.noise == sk.Geometric(sigma_max=1.0, sigma_min=0.01, num_levels=10)
-    assert (training.num_steps, training.batch_size, training.seed) == (200_001, 128, 1234)
-    assert (training.learning_rate, training.betas, training.adam_eps) == (1e-3, (0.9, 0.999), 1e-8)
-    assert (training.weight_decay, training.amsgrad) == (0.0, False)
-    assert (training.warmup_steps, training.decay, training.clip_norm, training.ema_decay) == (
-        0,
-        "constant",
-        None,
-        None,
-    )
-    assert (training.checkpoint_every, training.keep_every, training.log_every) == (5000, 5000, 100)
-    assert (training.accumulate, training.precision) == (1, "no")
-    assert ncsn.sampler_of(paper) == sk.AnnealedMCMC(
-        sk.Unadjusted(sk.Langevin()), paper.noise, sk.SigmaSquared(2e-5, sigma_min=0.01), 100, start=sk.Uniform(0, 1)
-    )
-    steps = [ncsn.sampler_of(paper).step_size(sigma, sk.base.Point(sk.base.Target(lambda x: x), torch.zeros(1, 1)))
-             for sigma in paper.noise.levels().tolist()]  # fmt: skip
-    assert [float(h) for h in steps[:2]] == pytest.approx([0.2, 0.071876273], rel=1e-6)
-
-
-def test_colour_images_are_flipped_and_grey_ones_are_not():
-    colour, _ = ncsn_source(torch.zeros(4, 3, 8, 8, dtype=torch.uint8))
-    grey, _ = ncsn_source(torch.zeros(4, 1, 8, 8, dtype=torch.uint8))
-    assert "RandomHorizontalFlip(p=0.5)" in repr(colour.transform)
-    assert repr(grey.transform) == "Compose(transforms=(Dequantize(levels=256),))"
-    objective = ncsn.build(colour, ncsn.PRESETS["paper"]), ncsn.build(grey, ncsn.PRESETS["paper"])
-    assert [each.model.net.width for each in objective] == [128, 64]
-    assert objective[0].estimator == sk.DenoisingScoreMatching()
-    assert objective[0].weight is None  # sigma^2, since there are several levels
-
-
-def ncsn_source(pixels):
-    """A folder's worth of images through the example's own door."""
-    images = sk.data.Images(pixels)
-    original, ncsn.open_images = ncsn.open_images, lambda spec, split="train": images
-    try:
-        return ncsn.open_data("anything", ncsn.PRESETS["paper"])
-    finally:
-        ncsn.open_images = original
-
-
-def test_options_replace_the_presets_numbers():
-    chosen = ncsn.with_options(ncsn.PRESETS["paper"], steps=1, batch_size=2, keep_every=7, seed=0, num_samples=None)
-    assert chosen.training == TrainingConfig(
-        num_steps=1, batch_size=2, seed=0, log_every=100, validate_every=1, checkpoint_every=5000, keep_every=7
-    )
-    assert chosen.num_samples == 2
-    assert ncsn.with_options(ncsn.PRESETS["digits"], None, None, None, None, None) == ncsn.PRESETS["digits"]
-    assert ncsn.with_options(ncsn.PRESETS["digits"], None, 8, None, None, 100).num_samples == 100
 
 
 def test_sigterm_saves_and_the_same_command_finishes_bit_for_bit(smoke, tmp_path):
@@ -187,7 +131,7 @@ def test_what_a_user_can_mend_is_one_line(smoke, tmp_path):
     for arguments, said in (
         (("--data", "nowhere"), "nowhere"),
         (("--sample-only", str(smoke)), "did you mean"),
-        (("--num-samples", "0"), "--num-samples 0: expected at least one"),
+        (("--num-samples", "0"), "num_samples=0): expected at least one"),
     ):
         result = run("--preset", "smoke", "--out", str(tmp_path / "out"), *arguments)
         assert result.returncode == 1
@@ -220,10 +164,10 @@ def test_a_damaged_test_split_is_an_error(tmp_path):
         Image.fromarray(np.full((8, 8), 20 * i, dtype=np.uint8)).save(tmp_path / "train" / f"{i:02}.png")
     (tmp_path / "test" / "00.png").write_bytes(b"garbage")
     with pytest.raises(sk.data.DataError, match=r"00\.png"):
-        ncsn.open_data(str(tmp_path), ncsn.PRESETS["smoke"])
+        SMOKE.open(tmp_path)
     (tmp_path / "test" / "00.png").unlink()
     (tmp_path / "test").rmdir()
-    source, held_out = ncsn.open_data(str(tmp_path / "train"), ncsn.PRESETS["smoke"])
+    source, held_out = SMOKE.open(tmp_path / "train")
     assert (len(source), len(held_out)) == (11, 1)
 
 
