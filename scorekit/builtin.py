@@ -22,6 +22,7 @@ from scorekit.base import (
 )
 from scorekit.densities import Density
 from scorekit.hookspecs import hookimpl
+from scorekit.recipe import Recipe
 
 
 @hookimpl
@@ -62,14 +63,31 @@ def scorekit_estimators() -> Mapping[str, Callable[..., Estimator]]:
 
 @hookimpl
 def scorekit_networks() -> Mapping[str, Callable[..., nn.Module]]:
-    """NCSN's RefineNet, a perceptron for toy densities, and networks with one output for energies."""
-    from scorekit.networks import MLP, InnerProduct, RefineNet, ScalarMLP
+    """RefineNets, a U-Net and a classifier for images, a perceptron for toy densities, energies of one output."""
+    from scorekit.networks import (
+        MLP,
+        ConvClassifier,
+        InnerProduct,
+        NCSNv2,
+        NCSNv2Deeper,
+        NCSNv2Deepest,
+        RefineNet,
+        RefineNetBaseline,
+        ScalarMLP,
+        UNet,
+    )
 
     return {
         "refinenet": RefineNet,
+        "refinenet-baseline": RefineNetBaseline,
+        "ncsnv2": NCSNv2,
+        "ncsnv2-deeper": NCSNv2Deeper,
+        "ncsnv2-deepest": NCSNv2Deepest,
+        "unet": UNet,
         "mlp": MLP,
         "scalar-mlp": ScalarMLP,
         "inner-product": InnerProduct,
+        "conv-classifier": ConvClassifier,
     }
 
 
@@ -79,11 +97,13 @@ def scorekit_models() -> Mapping[str, Callable[..., ScoreModel]]:
     from scorekit.denoisers import Denoiser
     from scorekit.energies import EnergyModel
     from scorekit.models import DirectScore, RoundToLevels, ScaledScore
+    from scorekit.preconditioned import Preconditioned
 
     return {
         "direct-score": DirectScore,
         "scaled-score": ScaledScore,
         "denoiser": Denoiser,
+        "preconditioned": Preconditioned,
         "energy": EnergyModel,
         "round-to-levels": RoundToLevels,
     }
@@ -234,10 +254,19 @@ def scorekit_densities() -> Mapping[str, Callable[..., Density]]:
 @hookimpl
 def scorekit_metrics() -> Mapping[str, Callable[..., Metric]]:
     """Distances between the laws of two samples."""
-    from scorekit.metrics import MaximumMeanDiscrepancy, ModeWeightError, SlicedWasserstein
+    from scorekit.metrics import FrechetDistance, MaximumMeanDiscrepancy, ModeWeightError, SlicedWasserstein
 
     return {
         "mmd": MaximumMeanDiscrepancy,
         "sliced-wasserstein": SlicedWasserstein,
         "mode-weight-error": ModeWeightError,
+        "frechet-distance": FrechetDistance,
     }
+
+
+@hookimpl
+def scorekit_recipes() -> Mapping[str, Callable[..., Recipe]]:
+    """The papers' runs as published, and small ones for two CPU cores."""
+    from scorekit.recipes import RECIPES
+
+    return RECIPES

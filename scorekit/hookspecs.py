@@ -28,6 +28,7 @@ from scorekit.base import (
     Transition,
 )
 from scorekit.densities import Density
+from scorekit.recipe import Recipe
 
 PROJECT = "scorekit"
 """The name of pluggy's project and of the entry-point group."""
@@ -58,6 +59,7 @@ KINDS: Mapping[str, Kind] = {
     "samplers": Kind("sampler", Sampler),
     "densities": Kind("density", Density),
     "metrics": Kind("metric", Metric),
+    "recipes": Kind("recipe", Recipe),
 }
 """Every kind by the name of its hook without the prefix `scorekit_`."""
 
@@ -137,4 +139,10 @@ def scorekit_densities() -> Mapping[str, Callable[..., Density]]:
 @hookspec
 def scorekit_metrics() -> Mapping[str, Callable[..., Metric]]:
     """Distances between the laws of two samples."""
+    ...
+
+
+@hookspec
+def scorekit_recipes() -> Mapping[str, Callable[..., Recipe]]:
+    """Recipes: runs from data to samples."""
     ...

@@ -24,11 +24,11 @@ FLOORS = [
     ["target", "base"],
     [
         "noise", "densities", "estimators", "proposals", "line_integrals", "kernels", "transitions", "step_sizes",
-        "starts", "models", "energies", "denoisers", "networks",
+        "starts", "models", "energies", "denoisers", "preconditioned", "conditioning", "diffusion", "networks",
     ],
-    ["objective", "samplers", "metrics", "diagnostics", "data", "tuning"],
+    ["objective", "samplers", "metrics", "diagnostics", "data", "tuning", "training_config", "recipe", "recipes"],
     ["hookspecs", "component", "plugin", "builtin", "registry", "config"],
-    ["checkpoint", "training", "distributed", "pictures", "plots"],
+    ["checkpoint", "training", "distributed", "pictures", "plots", "runs", "interop", "evaluation"],
     ["testing", "cli", "__main__"],
 ]  # fmt: skip
 RANK = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
@@ -161,6 +161,11 @@ def draws_outside_initialisation(node: ast.AST) -> bool:
     return any(called(inner, *DRAWS) for inner in ast.walk(node))
 
 
+def safe_load(node: ast.Call) -> bool:
+    """Whether the call has `weights_only=True` written out."""
+    return any(each.arg == "weights_only" and ast.unparse(each.value) == "True" for each in node.keywords)
+
+
 def everywhere(module: str) -> bool:
     return True
 
@@ -195,9 +200,15 @@ RULES = {
     ),
     "no torch.load, eval or exec": Rule(
         lambda n: called(n, "torch.load", "torch.save", "eval", "exec", "__import__"),
-        everywhere,
+        lambda module: module.split(".")[0] != "interop",
         "checkpoint.files",
         "torch.load(path, weights_only=False)",
+    ),
+    "foreign files are loaded without running them": Rule(
+        lambda n: called(n, "eval", "exec", "__import__") or (called(n, "torch.load") and not safe_load(n)),
+        everywhere,
+        "interop.archive",
+        "torch.load(path, weights_only=name)",
     ),
     "draws in random.py only": Rule(
         lambda n: called(n, *DRAWS),
@@ -239,6 +250,7 @@ def test_the_rule_rejects_its_mutant(rule):
     ("rule", "module", "snippet"),
     [
         ("no torch.load, eval or exec", "base", "self.eval()\nsafetensors.torch.load(content)"),
+        ("foreign files are loaded without running them", "interop.archive", "torch.load(path, weights_only=True)"),
         ("no new axes by the dozen", "base", "x[None, :]\nx[None]\nf(None, None)"),
         ("no value leaves the device in a step", "samplers", "levels[0].item()"),
         ("draws in random.py only", "random", "torch.empty_like(x).normal_(generator=generator)"),

@@ -221,7 +221,7 @@ def test_a_configuration_is_kind_name_and_parameters_all_the_way_down():
     assert sampler["params"]["noise"]["params"] == {"sigma": 0.5}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "recipes"])  # written down by scorekit.runs
 def test_every_built_in_class_that_needs_no_argument_round_trips(kind):
     registry = Registry()
     for name in registry.names(kind):

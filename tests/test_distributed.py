@@ -2,6 +2,7 @@ import pytest
 import torch
 
 import scorekit as sk
+from scorekit.conditioning import Inpaint
 from scorekit.distributed import sample_on_processes
 from scorekit.training.runtime import PlainRuntime, Runtime
 
@@ -22,11 +23,11 @@ class Lockstep(Runtime):
     prepare = loss = piece = backward = grad_norm = update = mean = scaler_state = load_scaler_state = None
 
 
-def drawn_by(num_processes: int, num_chains: int) -> torch.Tensor:
+def drawn_by(num_processes: int, num_chains: int, family: sk.TargetFamily | None = None) -> torch.Tensor:
     parts: list[torch.Tensor] = []
     for rank in range(num_processes):
-        runtime = Lockstep(rank, parts, num_processes)
-        x = sample_on_processes(runtime, SAMPLER, Linear(), (num_chains, 3), generator=sk.PerChain(5), batch_size=4)
+        runtime, asked = Lockstep(rank, parts, num_processes), family or Linear()
+        x = sample_on_processes(runtime, SAMPLER, asked, (num_chains, 3), generator=sk.PerChain(5), batch_size=4)
     return x
 
 
@@ -48,6 +49,18 @@ def test_any_number_of_processes_draws_the_same_chains(num_chains):
     assert len(one.unique(dim=0)) == num_chains
     for num_processes in (2, 3, 8):
         assert torch.equal(drawn_by(num_processes, num_chains), one)
+
+
+def test_what_belongs_to_a_chain_goes_with_it_to_any_process():
+    known = torch.arange(27).reshape(9, 3) % 4 == 0
+    y = torch.linspace(-2, 2, 27, dtype=torch.float64).reshape(9, 3)
+    family = Inpaint(Linear(), known, y)
+    one = sk.sample(SAMPLER, family, (9, 3), generator=sk.PerChain(5))
+    assert torch.equal(one[known], y[known])
+    for num_processes in (1, 2, 3):
+        torch.testing.assert_close(drawn_by(num_processes, 9, family), one, rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match=r"the mask of shape \(9, 3\) for 8 chains"):
+        drawn_by(2, 8, family)
 
 
 def test_equals_plain_sampling_to_rounding():

@@ -39,6 +39,20 @@ def test_trajectory_has_a_row_per_chain_and_time_from_left_to_right(tmp_path):
     assert read(tmp_path / "t.png")[4::6, 4::6, 0].tolist() == [[0, 102, 204], [26, 128, 230]]
 
 
+def test_comparison_has_a_row_per_image_what_is_known_on_the_left_and_the_original_on_the_right(tmp_path):
+    level = torch.tensor([[0.0, 0.2, 0.4, 0.6], [0.1, 0.3, 0.5, 0.7]])
+    images = level.reshape(2, 4, 1, 1, 1).expand(2, 4, 1, 4, 4)
+    pictures.save_comparison(tmp_path / "c.png", images[:, 0], images[:, 1:3], images[:, 3], scale=1)
+    sheet = read(tmp_path / "c.png")[..., 0]
+    assert sheet.shape == (2 + 2 * 6, (2 + 6) + 8 + (2 + 2 * 6) + 8 + (2 + 6))
+    assert sheet[4::6, [4, 20, 26, 42]].tolist() == [[0, 51, 102, 153], [26, 76, 128, 178]]
+    assert (sheet[:, 8:16] == 255).all()
+    with pytest.raises(ValueError, match=r"\(1, 1, 4, 4\) beside completions of shape \(2, 2, 1, 4, 4\)"):
+        pictures.save_comparison(tmp_path / "c.png", images[:1, 0], images[:, 1:3], images[:, 3])
+    with pytest.raises(ValueError, match=r"r, k, c, h, w"):
+        pictures.save_comparison(tmp_path / "c.png", images[:, 0], images[:, 1], images[:, 3])
+
+
 def test_gif_has_a_frame_per_time_and_holds_the_last(tmp_path):
     states = torch.linspace(0, 1, 5).reshape(5, 1, 1, 1, 1).expand(5, 4, 1, 4, 4)
     pictures.save_gif(tmp_path / "a.gif", states, scale=1, milliseconds=50, hold=900)

@@ -1,9 +1,9 @@
 """The built-in names; components and plugins of a third party."""
 
-import sys
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from scorekit.base import GaussianProposal, Kernel, Proposal, StepSize
@@ -13,13 +13,16 @@ from scorekit.starts import Matched
 if TYPE_CHECKING:
     pass
 
-REGISTRY = sys.modules["scorekit.registry"]  # the attribute scorekit.registry is the function
+REGISTRY = import_module("scorekit.registry")  # the attribute scorekit.registry is the function
 
 BUILT_IN = {
     "noise_schedules": ["geometric", "single-level", "linear", "cosine", "karras", "levels", "log-normal"],
     "estimators": ["denoising", "implicit", "sliced", "finite-difference", "explicit"],
-    "models": ["direct-score", "scaled-score", "denoiser", "energy", "round-to-levels"],
-    "networks": ["refinenet", "mlp", "scalar-mlp", "inner-product"],
+    "models": ["direct-score", "scaled-score", "denoiser", "preconditioned", "energy", "round-to-levels"],
+    "networks": [
+        "refinenet", "refinenet-baseline", "ncsnv2", "ncsnv2-deeper", "ncsnv2-deepest", "unet", "mlp", "scalar-mlp",
+        "inner-product", "conv-classifier",
+    ],
     "proposals": ["langevin", "hamiltonian", "random-walk"],
     "line_integrals": ["gauss-lobatto", "free-cubic"],
     "kernels": ["unadjusted", "metropolis-adjusted"],
@@ -34,7 +37,13 @@ BUILT_IN = {
         "gaussian", "gaussian-mixture", "toy-mixture", "fig3-mixture", "ring", "box", "checkerboard", "two-moons",
         "banana", "funnel", "log-gamma", "exponential",
     ],
-    "metrics": ["mmd", "sliced-wasserstein", "mode-weight-error"],
+    "metrics": ["mmd", "sliced-wasserstein", "mode-weight-error", "frechet-distance"],
+    "recipes": [
+        "mnist-ncsn", "cifar10-ncsn", "celeba32-ncsn", "celeba64-ncsn", "mnist-baseline", "cifar10-baseline",
+        "celeba32-baseline", "mnist-ncsnv2", "cifar10-ncsnv2", "celeba32-ncsnv2", "celeba64-ncsnv2", "cifar10-unet",
+        "digits-ncsn-smoke", "digits-ncsn", "mnist-ncsn-small", "cifar10-ncsn-small", "mnist-ncsnv2-small",
+        "mnist-unet-small", "mnist-unet-labels-small",
+    ],
 }  # fmt: skip
 
 

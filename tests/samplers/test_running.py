@@ -1,7 +1,10 @@
 """Running a sampler: what is collected, and the progress bar."""
 
+from typing import final
+
 import pytest
 import torch
+from torch import Tensor
 
 from scorekit import (
     AnnealedMCMC,
@@ -15,7 +18,7 @@ from scorekit import (
     collect,
     sample,
 )
-from scorekit.base import Info, Kernel
+from scorekit.base import Generator, Info, Kernel, Target, TargetFamily
 from tests.kernels.twins import Twin, Walk
 from tests.laws.components import (
     Deciding,
@@ -101,6 +104,35 @@ def test_kept_states_do_not_change_as_the_run_goes_on():
 def test_collect_refuses_what_keeps_nothing(arguments, text):
     with pytest.raises(ValueError, match=text):
         collect(ALD.steps(gauss3(), draws(), generator=PerChain(0)), **arguments)
+
+
+@final
+class Pulls(TargetFamily):
+    """Chain i is drawn to mean i; it notes which rows were asked for."""
+
+    def __init__(self, means: Tensor, asked: list[tuple[int, int, tuple[int, ...]]]):
+        self.means, self.asked = means, asked
+
+    def at(self, sigma: float, *, like: Tensor | None = None, generator: Generator = None) -> Target:
+        return Target(lambda x: self.means.unsqueeze(1) - x)
+
+    def rows(self, first: int, count: int, shape: tuple[int, ...]) -> TargetFamily:
+        self.asked.append((first, count, shape))
+        return Pulls(self.means[first : first + count], self.asked)
+
+
+def test_a_family_is_cut_as_the_chains_are():
+    means, asked = torch.arange(5, dtype=torch.float64), []
+    sampler = annealed_langevin(NOISE, steps_per_level=2, start=Uniform())
+    whole, cut = (
+        sample(sampler, Pulls(means, asked), (5, 3), generator=PerChain(0), batch_size=size, dtype=torch.float64)
+        for size in (None, 2)
+    )
+    assert torch.equal(whole, cut)
+    assert asked[:2] == [(0, 5, (5, 3))] * 2  # asked before anything is drawn, and for its only batch
+    assert asked[2:] == [(0, 5, (5, 3)), (0, 2, (5, 3)), (2, 2, (5, 3)), (4, 1, (5, 3))]
+    uncut = sample(sampler, Pulls(means[:2], []), (2, 3), generator=PerChain(0).shift(2), dtype=torch.float64)
+    assert not torch.equal(uncut, whole[2:4])  # the mutant: each batch has the first rows
 
 
 def test_the_progress_bar_counts_every_update(capsys, monkeypatch):
