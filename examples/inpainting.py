@@ -40,7 +40,7 @@ GREY = 0.5  # how what is hidden is shown
 MaskName: TypeAlias = Literal["left", "right", "bottom", "random", "center"]
 KernelName: TypeAlias = Literal["langevin", "mala", "hmc"]
 
-# h = epsilon sigma^2, which accepts more than half of the moves on 28x28 pixels
+# With h = epsilon sigma^2: an adjusted kernel needs the shorter steps the more pixels there are.
 KERNELS: Mapping[KernelName, tuple[sk.Unadjusted | sk.MetropolisAdjusted, float]] = {
     "langevin": (sk.Unadjusted(sk.Langevin()), 0.125),
     "mala": (sk.MetropolisAdjusted(sk.Langevin()), 0.1),
@@ -183,7 +183,7 @@ def main(
     facts = {
         "mask": mask, "refresh": refresh, "sampler": sk.to_config(chosen), "num_images": len(originals),
         "completions": completions, "seconds": round(seconds, 1),
-        "evaluations": evaluations_per_sample(chosen, at.model, shape),
+        "evaluations": evaluations_per_sample(chosen, problem.rows(0, 1, tuple(x.shape)), shape),
         "rms_error_of_hidden_pixels": error, "rms_spread_of_hidden_pixels": spread, "seed": seed,
     }  # fmt: skip
     (out / "inpainting.json").write_text(json.dumps(facts, indent=1) + "\n")

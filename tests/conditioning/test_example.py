@@ -49,6 +49,7 @@ def test_another_kernel_or_sampler_takes_the_model_that_is_there(folder, tmp_pat
     assert not (tmp_path / "digits").exists()
     facts = json.loads((tmp_path / "inpainting.json").read_text())
     assert facts["mask"] == options["mask"]
+    assert facts["evaluations"] == (10 * 2 * 3 if "kernel" in options else 2 * 9 + 1)  # fresh noise: 3 a MALA step
     sampler = json.dumps(facts["sampler"])
     assert ("metropolis-adjusted" in sampler) == ("kernel" in options)
     assert ("heun" in sampler) == ("sampler" in options)
