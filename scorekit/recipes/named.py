@@ -107,6 +107,10 @@ RECIPES: Mapping[str, Callable[..., Recipe]] = {
         "NCSN on the embedded digits: minutes on two CPU cores.", NCSN, training=DIGITS, data="embedded",
         steps_per_level=40, **_COARSE,
     ),
+    "digits-baseline": _named(
+        "The baseline with one noise level, on the embedded digits: minutes on two CPU cores.", SingleNoise,
+        training=DIGITS, data="embedded", width=16,
+    ),
     "mnist-ncsn-small": _named(
         "NCSN on MNIST: half an hour on two CPU cores.", NCSN, training=SMALL, data="mnist", steps_per_level=50,
         **_COARSE,

@@ -41,8 +41,8 @@ BUILT_IN = {
     "recipes": [
         "mnist-ncsn", "cifar10-ncsn", "celeba32-ncsn", "celeba64-ncsn", "mnist-baseline", "cifar10-baseline",
         "celeba32-baseline", "mnist-ncsnv2", "cifar10-ncsnv2", "celeba32-ncsnv2", "celeba64-ncsnv2", "cifar10-unet",
-        "digits-ncsn-smoke", "digits-ncsn", "mnist-ncsn-small", "cifar10-ncsn-small", "mnist-ncsnv2-small",
-        "mnist-unet-small", "mnist-unet-labels-small",
+        "digits-ncsn-smoke", "digits-ncsn", "digits-baseline", "mnist-ncsn-small", "cifar10-ncsn-small",
+        "mnist-ncsnv2-small", "mnist-unet-small", "mnist-unet-labels-small",
     ],
 }  # fmt: skip
 
