@@ -130,14 +130,13 @@ class AnnealedMCMC(Sampler):
         Raises:
             TypeError: if the family is none.
             ValueError: if x is not a floating-point (B, *E), the levels do not decrease, the family is not valid at one
-                of them or not for so many chains, or the step-size rule has no positive finite h at one.
+                of them, or the step-size rule has no positive finite h at one.
         """
         require_kind("steps", TargetFamily, "ScaledScore(network), from_score(function), ...", family=family)
         if x.ndim < 2 or not x.is_floating_point():
             raise ValueError(f"chains of shape {tuple(x.shape)} and type {x.dtype}: expected a floating-point (B, *E)")
         levels = checked_levels(self.noise)
         family.require(levels)
-        family.rows(0, len(x), tuple(x.shape))  # refuses masks or conditions that are not one for each of these chains
         if self.steps_per_level and not self.step_size.uses_point:
             self._check_step_sizes(levels, Point(Target(identity), x))  # the family is not asked: `at` may draw
         return self._run(family, x, generator)

@@ -17,7 +17,6 @@ from scorekit import (
     Denoise,
     DirectScore,
     Geometric,
-    Inpaint,
     Langevin,
     Matched,
     MetropolisAdjusted,
@@ -298,13 +297,3 @@ def test_a_step_size_by_the_state_is_refused_by_a_kernel_that_adjusts(kernel):
             AnnealedMCMC(kernel, SingleLevel(1.0), SNR())
     else:
         assert AnnealedMCMC(kernel, SingleLevel(1.0), SNR()).kernel == kernel
-
-
-def test_a_family_of_other_chains_is_refused_at_once():
-    """Before the first step: `steps` itself raises, not the first `next`."""
-    mask, observed = torch.ones(3, 3, dtype=torch.bool), torch.zeros(3, 3, dtype=torch.float64)
-    problem = Inpaint(gauss3(), mask, observed)
-    x = torch.zeros(4, 3, dtype=torch.float64)
-    with pytest.raises(ValueError, match="4"):
-        ALD.steps(problem, x)
-    next(ALD.steps(problem, x[:3]))
