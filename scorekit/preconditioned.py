@@ -18,7 +18,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from scorekit.base import NoiseSchedule, expand
+from scorekit.base import NoiseSchedule, expand, wide
 from scorekit.models import NetworkModel
 
 
@@ -62,7 +62,7 @@ class Preconditioned(NetworkModel):
 
     def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         """The score (B, *E) at x (B, *E) and sigma (B,)."""
-        r = expand((sigma.square() + self.scale**2).sqrt(), x)
+        r = expand((wide(sigma).square() + self.scale**2).sqrt(), x)  # in float16 300^2 is infinite
         u = (x - self.center) / r
         output = self.output(u, sigma, condition)
         if output.shape != x.shape:

@@ -95,3 +95,14 @@ def test_the_weighted_loss_is_the_mean_square_of_what_the_network_is_off_by(gene
 def test_bad_values(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("sigma", [1.0, 300.0, 1000.0])
+def test_a_level_whose_square_is_beyond_float16_is_a_level_like_any_other(dtype, sigma, generator):
+    """300^2 is infinite in float16, and the score was then 0."""
+    x = sigma * states(generator)
+    exact = Preconditioned(Given(), SCALE, CENTER)(x, x.new_full((4,), sigma))
+    rough = Preconditioned(Given(), SCALE, CENTER)(x.to(dtype), torch.full((4,), sigma, dtype=dtype))
+    assert rough.dtype == dtype
+    assert (rough - exact).norm() < 8 * torch.finfo(dtype).eps * exact.norm()

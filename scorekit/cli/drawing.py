@@ -12,7 +12,8 @@ from torch import Tensor
 from scorekit.base import PerChain, Sampler, TargetFamily
 from scorekit.cli.checkpoints import event_shape
 from scorekit.cli.errors import UsageError, require_writable
-from scorekit.evaluation import Opened, evaluations_per_sample, generate, manifest
+from scorekit.evaluation import Opened, evaluations_per_sample, generate
+from scorekit.evaluation.drawn import require_finite
 from scorekit.pictures import save_grid
 from scorekit.samplers import sample
 
@@ -62,13 +63,12 @@ class Draws:
             batch_size=self.batch_size,
             progress=self.progress,
         )
+        require_finite(x)
         FILES[out.suffix](out, x)
 
     def _folder(
         self, out: Path, sampler: Sampler, family: TargetFamily, opened: Opened, event: tuple[int, ...]
     ) -> None:
-        if self.label is not None and (out / manifest.NAME).exists():
-            raise ValueError(f"{out}: it holds samples, and nothing says of which label; take another folder")
         generate(
             family,
             sampler,
@@ -77,6 +77,7 @@ class Draws:
             seed=self.seed,
             batch_size=self.batch_size,
             origin=opened.origin,
+            condition=None if self.label is None else f"label {self.label}",
             progress=self.progress,
         )
 

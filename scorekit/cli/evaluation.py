@@ -110,6 +110,7 @@ class Judge:
             metrics=self.metrics,
             extractor=self.extraction.open(self.device),
             split=self.split,
+            size=self._size(path),
             cache=self.cache,
             progress=drawing.progress,
         )
@@ -141,6 +142,7 @@ class Judge:
             weights=drawing.weights,
             device=self.device,
             split=self.split,
+            size=self._size(path),
             cache=self.cache,
             progress=drawing.progress,
         )
@@ -161,6 +163,11 @@ class Judge:
         if found is None:
             raise UsageError("there is nothing to compare with: give the real pictures, --data NAME or PATH")
         return str(found)
+
+    def _size(self, checkpoint: Path) -> int | None:
+        """To which the run scaled its pictures; None for other data, which may have one size."""
+        config = run_config(checkpoint)
+        return config.get("size") if self.data in (None, config.get("data")) else None
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -49,7 +49,8 @@ def sample(
 
     request = Request(sampler, param, num_levels, evaluations)
     draws = Draws(num_samples, batch_size, seed, label, progress)
+    home = find_checkpoint(checkpoint)
     check_out(out)
     opened = open_model(checkpoint, weights, device)
-    chosen, model = choose(request, opened.model, find_checkpoint(checkpoint))
+    chosen, model = choose(request, opened.model, home)
     print(draws.write(out, chosen, conditioned(model, label), opened))

@@ -94,12 +94,7 @@ class DrawnSamples(Samples):
         x = sample(self._first, self.model, (count, *self._shape), generator=streams)
         drawn = (x,) if self._last is None else (x, denoised(self._last, self.model, x, streams))
         for each in drawn:
-            if not each.isfinite().all():
-                lost = int((~each.isfinite()).flatten(1).any(1).sum())
-                raise NonFiniteSamplesError(
-                    f"samples {first} to {first + count - 1}: {lost} of {count} chains are not finite: the step size "
-                    "is too large for this model, or it was trained too little"
-                )
+            require_finite(each, first)
         return tuple(each.float().clamp(0, 1).cpu() for each in drawn)
 
     def _provenance(self, sampler: Sampler) -> Provenance:
@@ -112,6 +107,20 @@ class DrawnSamples(Samples):
             evaluations,
             ends_at_zero(sampler),
             self._condition,
+        )
+
+
+def require_finite(x: Tensor, first: int = 0) -> None:
+    """Refuse chains (B, *E) that ran off; the first of them is sample number `first`.
+
+    Raises:
+        NonFiniteSamplesError: with how many there are.
+    """
+    if not x.isfinite().all():
+        lost, count = int((~x.isfinite()).flatten(1).any(1).sum()), len(x)
+        raise NonFiniteSamplesError(
+            f"samples {first} to {first + count - 1}: {lost} of {count} chains are not finite: the step size is too "
+            "large for this model, or it was trained too little"
         )
 
 

@@ -183,10 +183,11 @@ def _check(path: Path, architecture: Architecture, measures: Measures, parts: Pa
 
 
 def _image_size(architecture: Architecture, measures: Measures, given: int | tuple[int, int] | None) -> tuple[int, int]:
-    if isinstance(given, tuple) and len(given) == 2:
-        return given
-    if given is not None and type(given) is not int:
+    pair = isinstance(given, tuple) and len(given) == 2
+    if any(type(size) is not int for size in (given if pair else () if given is None else (given,))):
         raise ValueError(f"read_ncsn(image_size={given!r}): expected one number of pixels, or (height, width)")
+    if pair:
+        return given
     if given is None and measures.channels == 1:
         given = _GRAY_SIZE
     elif given is None and architecture.keeps_sigmas and measures.num_levels in LADDERS:

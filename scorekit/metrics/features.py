@@ -101,7 +101,7 @@ class FeatureStatistics:
             ValueError: before the first row.
         """
         self._require(1, "a mean")
-        return self._mean
+        return self._mean.clone()
 
     @property
     def cov(self) -> Tensor:

@@ -5,7 +5,9 @@ is the FID (Heusel et al., NeurIPS 2017).
 
 With any factors S = F F^T the last trace is the sum of the singular values of F1^T F2; no root of a matrix is needed.
 Covariances of fewer rows than features are singular. Then a root of the product S1 S2 is off by 1e-7 of the traces: an
-eigenvalue that should be 0 comes out as 1e-16, and its root as 1e-8. Singular values of factors are right to 1e-15.
+eigenvalue that should be 0 comes out as 1e-16, and its root as 1e-8. Singular values of factors are right to 1e-15;
+the factors of a covariance that is given are right where its eigenvalues are 0 or not far below the largest, since
+rounding moves the root of one that is u times the largest by about eps / (2 sqrt u).
 
 Where both covariances are positive definite, the eigenvalues w of L^T S2 L, with S1 = L L^T by Cholesky, give the trace
 as sum sqrt(w), three times faster. Rounding moves each w by about eps max(w), hence the sum by eps max(w) sum 1 / (2
@@ -32,8 +34,10 @@ SLACK = (
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> float:
     """d^2 of two Gaussians, in the squared units of the features, computed in double precision.
 
-    It is exact to about 1e-15 of the traces, 1e-10 at worst, and not clipped: of equal laws it may be below 0 by that
-    much. An eigenvalue of a covariance within D eps of the largest is rounding and counts as 0.
+    It is exact to about 1e-10 of the traces, and mostly to 1e-15, if each covariance's eigenvalues are 0 or at least
+    1e-12 of its largest; one that is u times the largest may cost eps / (2 sqrt u): 1e-9 at u = 1e-14. It is not
+    clipped: of equal laws it may be below 0 by that much. An eigenvalue within D eps of the largest is rounding and
+    counts as 0.
 
     Args:
         mean1, mean2: (D,).

@@ -81,9 +81,9 @@ class InceptionScore:
         part = self._part_of(numbers)
         log_p = rows.log_softmax(1)
         p = log_p.exp()
-        self._counts.index_add_(0, part, p.new_ones(len(p)))
-        self._sums.index_add_(0, part, p)
-        self._negentropies.index_add_(0, part, (p * log_p).sum(1))
+        self._counts = self._counts.index_add(0, part, p.new_ones(len(p)))
+        self._sums = self._sums.index_add(0, part, p)
+        self._negentropies = self._negentropies.index_add(0, part, (p * log_p).sum(1))
         self._next = int(numbers[-1]) + 1
 
     def _part_of(self, numbers: Tensor) -> Tensor:
@@ -105,9 +105,9 @@ class InceptionScore:
         """
         if (other.num_classes, other.splits, other.total) != (self.num_classes, self.splits, self.total):
             raise ValueError(f"{self!r}: cannot merge {other!r}, the classes, parts or totals differ")
-        self._counts += other._counts
-        self._sums += other._sums
-        self._negentropies += other._negentropies
+        self._counts = self._counts + other._counts
+        self._sums = self._sums + other._sums
+        self._negentropies = self._negentropies + other._negentropies
         self._next = max(self._next, other._next)
 
     def result(self) -> Score:

@@ -80,7 +80,7 @@ class ConvClassifier(nn.Module):
         sigma = self._checked(x, sigma)
         scale = (wide(sigma).square() + self.data_std**2).rsqrt()
         embedding = self.level(sigma)
-        h = self.stem(x * expand(scale, x))
+        h = self.stem(x.contiguous() * expand(scale, x))  # torch's group norm has no forward mode with channels last
         for block in self.blocks:
             h = block(h, embedding)
         return F.silu(self.norm(h)).mean((2, 3))

@@ -28,6 +28,8 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor, nn
 
+from scorekit.base import wide
+
 EPS = 1e-5
 """Added to both variances."""
 
@@ -47,13 +49,13 @@ def statistics(x: Tensor) -> tuple[Statistics, Tensor]:
     Elementary operations only: the variances come from centred values, because the one-pass E x^2 - (E x)^2 has lost
     its digits where a mean is large; `torch.var_mean` costs a CPU ten times as much; and torch's layer norm, which
     could stand for t, is wrong from the third derivative on, and from the second where forward mode is involved
-    (torch 2.13).
+    (torch 2.13). Squares are taken in float32 at least: that of 256 is infinite in float16.
     """
     mean = x.mean((2, 3), keepdim=True)
     centred = x - mean
-    inverse_std = (centred.square().mean((2, 3), keepdim=True) + EPS).rsqrt()
+    inverse_std = (wide(centred).square().mean((2, 3), keepdim=True) + EPS).rsqrt().to(x.dtype)
     offset = mean - mean.mean(1, keepdim=True)
-    inverse_spread = (offset.square().sum(1, keepdim=True) / (x.shape[1] - 1) + EPS).rsqrt()
+    inverse_spread = (wide(offset).square().sum(1, keepdim=True) / (x.shape[1] - 1) + EPS).rsqrt().to(x.dtype)
     return Statistics(mean, inverse_std, offset * inverse_spread, inverse_spread), centred
 
 

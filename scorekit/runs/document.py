@@ -158,18 +158,21 @@ def sampler_for(checkpoint: str | Path) -> Sampler | None:
 
 def _short(document: Mapping[str, Any]) -> Recipe:
     _require_keys(document, {"recipe", "params"}, needed={"recipe"})
-    params = dict(document.get("params", {}))
-    training = params.pop("training", {})
+    params = dict(_mapping("params", document.get("params", {})))
+    training = _mapping("training", params.pop("training", {}))
     recipe: Recipe = default_registry().make("recipes", document["recipe"], **params)
-    return replace(recipe, training=_training(asdict(recipe.training) | training))
+    return replace(recipe, training=_training({**asdict(recipe.training), **training}))
 
 
 def _written(document: Mapping[str, Any]) -> Recipe:
     _require_keys(document, {"recipe", "weight", "training", *_PARTS, *_OPTIONS}, needed={"training", *_PARTS})
     options = {key: document[key] for key in _OPTIONS if key in document}
+    for key in sorted(options.keys() & {"flip", "dequantize", "conditional"}):
+        if not isinstance(options[key], bool):
+            raise TypeError(f"{key} = {brief(options[key])}: expected true or false")
     labelled = options.pop("conditional", False)
     return Written(
-        _training(document["training"]),
+        _training(_mapping("training", document["training"])),
         **options,
         **{part: document[part] for part in _PARTS},
         weight=_decode_weight(document.get("weight")),
@@ -184,12 +187,20 @@ def _require_keys(document: Mapping[str, Any], known: set[str], needed: set[str]
         raise TypeError(f"this recipe lacks {', '.join(map(repr, missing))}")
 
 
+def _mapping(name: str, value: Json) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} = {brief(value)}: expected a JSON object")
+    return value
+
+
 def _training(values: Mapping[str, Any]) -> TrainingConfig:
     known = {field.name for field in fields(TrainingConfig)}
     for key in sorted(values.keys() - known):
         raise TypeError(f"training has no {key!r}{suggest(key, known)}; it takes {', '.join(sorted(known))}")
     given: dict[str, Any] = dict(values)
     if "betas" in given:
+        if not isinstance(given["betas"], list | tuple):
+            raise TypeError(f"betas = {brief(given['betas'])}: expected a list of two numbers")
         given["betas"] = tuple(given["betas"])
     return TrainingConfig(**given)
 
@@ -205,7 +216,7 @@ def _encode_weight(weight: Weight) -> Json:
 def _decode_weight(value: Json) -> Weight:
     if isinstance(value, dict):
         scale = value.get("scale")
-        if value.keys() != {"scale"} or not isinstance(scale, int | float):
+        if value.keys() != {"scale"} or isinstance(scale, bool) or not isinstance(scale, int | float):
             raise TypeError(f'weight = {brief(value)}: expected null, a name or {{"scale": NUMBER}}')
         return PreconditionedWeight(scale)
     if value is None or value in ("sigma^2", "sigma", "1"):

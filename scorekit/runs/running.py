@@ -8,6 +8,7 @@ OUT/summary.json     steps, times, held-out losses, evaluations a sample, versio
 """
 
 import json
+import os
 import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from scorekit.base import PerChain
 from scorekit.checkpoint import load
 from scorekit.checkpoint.model import Weights
 from scorekit.recipes import Recipe
-from scorekit.runs.document import CONFIG, describe
+from scorekit.runs.document import CONFIG, describe, read_document
 from scorekit.runs.drawing import draw
 from scorekit.training import Outcome, TrainStep, train
 from scorekit.training.run import CHECKPOINTS
@@ -169,10 +170,12 @@ def facts(seed: int) -> dict[str, Any]:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """JSON."""
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    """JSON, whole or not at all."""
+    scratch = path.with_name(f"{path.name}.tmp")
+    scratch.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(scratch, path)
 
 
 def update(path: Path, content: dict[str, Any]) -> None:
     """JSON, on top of what is there: a run that goes on keeps the facts of its training."""
-    write(path, (json.loads(path.read_text()) if path.exists() else {}) | content)
+    write(path, (read_document(path) if path.exists() else {}) | content)

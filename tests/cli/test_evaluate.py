@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import scorekit as sk
 from scorekit import evaluation as ev
@@ -70,6 +72,25 @@ def test_samples_on_disk_are_judged_as_they_are(cli, run_folder, tmp_path):
     values = [[each["value"] for each in report["results"]] for report in (there, drawn)]
     assert values[0] == pytest.approx(values[1], rel=0, abs=0.02)  # batches of 32 and of 100: a level of grey or none
     assert len(list((tmp_path / "kept").glob("*.png"))) == 6
+
+
+def test_pictures_are_scaled_as_the_run_scaled_them(cli, tmp_path):
+    """The mutant: a run that scaled nothing, whose samples have another shape than the pictures."""
+    for number in range(3):
+        path = tmp_path / "pictures" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((12, 16), 80 * number, dtype=np.uint8)).save(path)
+    save_run(tmp_path / "run", small_model(), NOISE, SAMPLER)
+    config = tmp_path / "run" / "config.json"
+    document = json.loads(config.read_text()) | {"data": str(tmp_path / "pictures")}
+    command = ("evaluate", tmp_path / "run", "--metrics", "neighbours", "--num-samples", 2)
+    for options in ((), ("--data", tmp_path / "pictures")):
+        config.write_text(json.dumps(document | {"size": 8}))
+        assert cli(*command, *options).code == 0
+        config.write_text(json.dumps(document | {"size": None}))
+        assert cli(*command, *options).fails(1, "(1, 8, 8)", "(1, 12, 16)")
+    config.write_text(json.dumps(document | {"size": 8}))
+    assert cli(*command, "--data", "embedded").code == 0  # of one size: nothing is scaled
 
 
 def test_the_held_out_loss_needs_no_extractor(cli, run_folder, tmp_path):

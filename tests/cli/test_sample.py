@@ -104,7 +104,34 @@ def test_a_label_draws_one_class(cli, tmp_path):
     assert cli(*command, "--out", tmp_path / "x.npy").code == 1  # it needs a label
     assert cli(*command, "--label", 1, "--out", tmp_path / "drawn").code == 0
     assert len(list((tmp_path / "drawn").glob("*.png"))) == 3
-    assert cli(*command, "--label", 2, "--out", tmp_path / "drawn").fails(1, "label", "another folder")
+    (tmp_path / "drawn" / "000001.png").unlink()
+    assert cli(*command, "--label", 1, "--out", tmp_path / "drawn").code == 0  # it goes on
+    assert len(list((tmp_path / "drawn").glob("*.png"))) == 3
+    assert cli(*command, "--label", 2, "--out", tmp_path / "drawn").fails(1, "label 1", "label 2", "another folder")
+
+
+def test_chains_that_ran_off_are_no_samples_and_no_file_is_left(cli, run_folder, tmp_path):
+    """The mutant: a step that is small enough."""
+    command = (
+        "sample",
+        run_folder,
+        "--sampler",
+        "annealed-langevin",
+        "--num-samples",
+        2,
+        "--param",
+        "steps_per_level=2",
+    )
+    for name in ("x.npy", "x.png"):
+        failed = cli(*command, "--param", "step_size=1e38", "--out", tmp_path / name)
+        assert failed.fails(1, "2 of 2 chains are not finite")
+        assert not (tmp_path / name).exists()
+        assert cli(*command, "--param", "step_size=1e-6", "--out", tmp_path / name).code == 0
+
+
+def test_no_folder_is_made_for_a_checkpoint_that_is_not_there(cli, tmp_path):
+    assert cli("sample", tmp_path / "nowhere", "--out", tmp_path / "drawn").fails(1, "found nothing")
+    assert not (tmp_path / "drawn").exists()
 
 
 def test_the_shape_comes_from_the_network_where_the_moments_are_unknown(cli, tmp_path):

@@ -16,8 +16,8 @@ from tests.evaluation.test_samples import drawn, whole
 FORMATS = ["png", "npy", "npy-uint8"]
 
 
-def run(out: Path, **options):
-    return generate(model(), LANGEVIN, 10, out, **({"seed": 3, "batch_size": 4} | options))
+def run(out: Path, net: sk.ScoreModel | None = None, **options):
+    return generate(net or model(), LANGEVIN, 10, out, **({"seed": 3, "batch_size": 4} | options))
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -222,9 +222,10 @@ def test_both_sets_are_kept_side_by_side(tmp_path):
 
 
 def test_any_number_of_processes_writes_the_same_files(tmp_path, undisturbed):
+    net = model()  # not in the threads: they share torch's global generator, which its weights come from
     for number in (2, 4):
         folder = tmp_path / str(number)
-        on_processes(number, lambda runtime, folder=folder: run(folder, runtime=runtime))
+        on_processes(number, lambda runtime, folder=folder: run(folder, net, runtime=runtime))
         assert content(folder) == undisturbed["png"]
 
 

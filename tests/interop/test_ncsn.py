@@ -203,7 +203,7 @@ def test_wrong_arguments_are_refused(tmp_path, generator):
         read_ncsn(second, noise=sk.Geometric(1.0, 0.01, 10))
     with pytest.raises(TypeError, match=r"read_ncsn\(noise=10\): expected NoiseSchedule"):
         read_ncsn(path, noise=10)
-    for size in ((32,), "32", (1, 2, 3), 32.0):
+    for size in ((32,), "32", (1, 2, 3), 32.0, True, ("8", "8"), (8.0, 8.0), (8, None)):
         with pytest.raises(ValueError, match="expected one number of pixels, or"):
             read_ncsn(path, image_size=size)
     with pytest.raises(ValueError, match="even height and width"):

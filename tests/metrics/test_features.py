@@ -124,3 +124,11 @@ GOOD = {"count": torch.tensor(3), "mean": torch.zeros(2).double(), "scatter": to
 def test_bad_features_and_states_are_refused_with_the_values(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_who_changes_the_mean_that_was_handed_out_does_not_change_the_statistics(generator):
+    rows = draws(generator, 9, 3)
+    made = statistics_of(rows)
+    made.mean.zero_()
+    made.cov.zero_()
+    assert same(made, rows)

@@ -119,3 +119,13 @@ def test_probabilities_that_vanish_are_no_trouble_and_memory_does_not_grow(gener
 def test_bad_input_is_refused_with_its_value(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_one_made_under_inference_mode_goes_on_outside(generator):
+    logits = draws(generator, 40, 5)
+    with torch.inference_mode():
+        made, rest = score_of(logits[:13]), InceptionScore(5)
+    made.update(logits[13:])
+    rest.merge(made)
+    assert made.result() == rest.result()
+    assert made.result().mean == pytest.approx(score_of(logits).result().mean, rel=1e-12)

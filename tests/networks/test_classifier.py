@@ -246,3 +246,10 @@ def test_what_is_no_shape_and_no_batch_of_its_images_is_refused():
     for sigma in (torch.tensor(1.0), torch.ones(1), torch.ones(2, 1)):
         with pytest.raises(ValueError, match=r"sigma of shape .*, expected \(B,\) = \(2,\)"):
             net(torch.zeros(2, *SHAPE), sigma)
+
+
+def test_forward_mode_takes_images_with_the_channels_last_in_memory(generator):
+    net, x = ConvClassifier((2, 8, 8), 3, width=4).double(), draws(generator, 2, 2, 8, 8)
+    last, direction, sigma = x.contiguous(memory_format=torch.channels_last), torch.ones_like(x), x.new_ones(2)
+    found = torch.func.jvp(lambda y: net(y, sigma), (last,), (direction,))[1]
+    torch.testing.assert_close(found, torch.func.jvp(lambda y: net(y, sigma), (x,), (direction,))[1])

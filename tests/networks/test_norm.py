@@ -51,3 +51,13 @@ def test_norm_starts_at_gamma_and_alpha_one_beta_zero():
         assert table.mean().item() == pytest.approx(1, abs=4.9 * 0.02 / math.sqrt(2000))
         assert table.std().item() == pytest.approx(0.02, abs=4.9 * 0.02 / math.sqrt(4000))
     assert not beta.any()
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0, 3000.0])
+def test_the_statistics_of_maps_whose_squares_are_beyond_float16(scale, generator):
+    """The square of 256 is infinite in float16, and the norm of such a map was then its shift alone."""
+    x = scale * torch.empty(2, 4, 6, 6, dtype=torch.float64).normal_(generator=generator)
+    x = x + scale * torch.arange(4.0).reshape(4, 1, 1)
+    norm = InstanceNorm(4).double()
+    exact = norm(x)
+    assert (norm.half()(x.half()) - exact).norm() < 0.01 * exact.norm()

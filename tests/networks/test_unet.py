@@ -595,3 +595,21 @@ def test_bad_inputs_are_refused():
     for bad in (sigma[:3], sigma[0], sigma.unsqueeze(1)):
         with pytest.raises(ValueError, match=r"UNet: sigma of shape .*, expected \(B,\) = \(4,\)"):
             net(x, bad)
+
+
+def test_a_level_whose_square_is_beyond_float16_is_a_level_like_any_other(generator):
+    """300^2 is infinite in float16, and the network then saw an image of zeros."""
+    net = small(data_std=0.5)
+    x, sigma = 300 * torch.empty(2, 2, 8, 8, dtype=torch.float64).normal_(generator=generator), torch.full((2,), 300.0)
+    exact = net(x, sigma.double())
+    rough = net.half()(x.half(), sigma.half())
+    assert (rough - exact).norm() < 0.05 * exact.norm()
+    assert (net(torch.zeros_like(x.half()), sigma.half()) - exact).norm() > 0.2 * exact.norm()
+
+
+@pytest.mark.parametrize("data_std", [None, 0.5])
+def test_forward_mode_takes_images_with_the_channels_last_in_memory(data_std):
+    net, (x, sigma) = small(data_std=data_std), inputs(count=2)
+    last, direction = x.contiguous(memory_format=torch.channels_last), torch.ones_like(x)
+    found = jvp(lambda y: net(y, sigma), (last,), (direction,))[1]
+    torch.testing.assert_close(found, jvp(lambda y: net(y, sigma), (x,), (direction,))[1])

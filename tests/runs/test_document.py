@@ -72,11 +72,24 @@ def test_the_short_form_is_a_name_and_what_is_different():
         ({"training": {"num_steps": 1, "rate": 2}}, TypeError, "training has no 'rate'"),
         ({"training": {"num_steps": 0}}, ValueError, "num_steps=0"),
         ({"num_samples": 0}, ValueError, "num_samples=0"),
+        ({"weight": {"scale": True}}, TypeError, "expected null, a name"),
+        ({"training": None}, TypeError, "training = None: expected a JSON object"),
+        ({"training": {"num_steps": 1, "betas": 5}}, TypeError, "betas = 5: expected a list of two numbers"),
+        ({"flip": "no"}, TypeError, "flip = 'no': expected true or false"),
+        ({"conditional": 1}, TypeError, "conditional = 1: expected true or false"),
     ],
 )
 def test_what_is_wrong_in_a_document_is_named(change, error, message):
     with pytest.raises(error, match=message):
         parse_recipe(document("ncsn") | change)
+
+
+@pytest.mark.parametrize(
+    ("params", "name"), [(None, "params"), ([], "params"), ([1], "params"), ({"training": None}, "training")]
+)
+def test_what_should_be_an_object_in_the_short_form_is_named(params, name):
+    with pytest.raises(TypeError, match=f"{name} = .*: expected a JSON object"):
+        parse_recipe({"recipe": "digits-ncsn-smoke", "params": params})
 
 
 def test_a_part_that_is_missing_or_unknown_is_named():

@@ -1,6 +1,7 @@
 """A run from data to samples; what it refuses before it begins."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 import scorekit as sk
 from scorekit.recipes import NCSN, ScoreUNet
-from scorekit.runs import draw, read_recipe, run, with_options
+from scorekit.runs import draw, read_recipe, run, running, with_options
 from scorekit.training import TrainingConfig, choose_runtime
 
 TINY = NCSN(
@@ -84,6 +85,24 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
         run(TINY, out=tmp_path / "file")
     with pytest.raises(ValueError, match=r"cannot be made|it is a file"):
         run(TINY, out=tmp_path / "file" / "below")
+
+
+def test_a_damaged_file_of_a_run_is_named_and_none_is_written_in_part(tmp_path, monkeypatch):
+    path = tmp_path / "summary.json"
+    path.write_text("")
+    with pytest.raises(ValueError, match=r"summary\.json: expected JSON"):
+        running.update(path, {"steps": 1})
+    running.write(path, {"steps": 1})
+    running.update(path, {"seed": 2})
+    assert json.loads(path.read_text()) == {"steps": 1, "seed": 2}
+
+    def killed(*paths: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        running.write(path, {"steps": 3})
+    assert json.loads(path.read_text()) == {"steps": 1, "seed": 2}
 
 
 def test_only_pictures_are_drawn(tmp_path):

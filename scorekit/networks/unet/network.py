@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorekit._kinds import require_kind
-from scorekit.base import expand
+from scorekit.base import expand, wide
 from scorekit.networks.embedding import FourierFeatures, embed_condition, make_condition_embedding
 from scorekit.networks.unet.blocks import conv, norm, started
 from scorekit.networks.unet.plan import Plan
@@ -141,7 +141,9 @@ class UNet(nn.Module):
         if sigma.shape != x.shape[:1]:
             raise ValueError(f"UNet: sigma of shape {tuple(sigma.shape)}, expected (B,) = {tuple(x.shape[:1])}")
         embedding = F.silu(self._embedding(x, sigma, condition))
-        pyramid = x.contiguous() if self.data_std is None else x / expand((sigma.square() + self.data_std**2).sqrt(), x)
+        pyramid = x.contiguous()
+        if self.data_std is not None:  # in float16 300^2 is infinite
+            pyramid = pyramid / expand((wide(sigma).square() + self.data_std**2).sqrt(), x)
         h = self.stem(pyramid)
         maps = [h]
         for stage in self.down:
