@@ -24,6 +24,7 @@ def evaluate(
     param: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     num_levels: PositiveInt | None = None,
     evaluations: PositiveInt | None = None,
+    label: NonNegativeInt | Literal["data"] | None = None,
     denoise: Literal["yes", "no", "both"] | None = None,
     seed: NonNegativeInt = 0,
     batch_size: PositiveInt = 100,
@@ -56,6 +57,8 @@ def evaluate(
         param: KEY=VALUE, a parameter of a named sampler. May be repeated.
         num_levels: visit so many of the run's noise levels.
         evaluations: visit as many as take at most so many evaluations of the score for each sample.
+        label: of the samples of a model that was trained with labels: one class, or "data" for the labels of the real
+            pictures in their order.
         denoise: with a last denoising step, without, or both from the same chains; as the sampler says if not given.
         seed: of the draws.
         batch_size: how many at once.
@@ -74,7 +77,7 @@ def evaluate(
     extraction = Extraction(extractor, extractor_weights, extractor_sha256)
     judge = Judge(to_metrics(metrics), extraction, data, split, cache, batch_size, usable_device(device))
     request = Request(sampler, param, num_levels, evaluations)
-    drawing = Drawing(request, num_samples, final_samples, seed, denoise, weights, keep, progress)
+    drawing = Drawing(request, num_samples, final_samples, seed, denoise, weights, keep, progress, label)
     check_report(out)
     found = judge.every_step(what, drawing) if all_checkpoints else judge.one(what, drawing)
     print(found)

@@ -43,6 +43,7 @@ class Drawing:
     weights: Weights | None
     keep: Path | None
     progress: bool
+    label: int | Literal["data"] | None = None
 
     @property
     def ending(self) -> bool | Literal["both"] | None:
@@ -61,6 +62,7 @@ class Drawing:
             "--denoise": self.denoise,
             "--weights": self.weights,
             "--keep": self.keep,
+            "--label": self.label,
         }
         for option, value in given.items():
             if value is not None:
@@ -112,12 +114,15 @@ class Judge:
             split=self.split,
             size=self._size(path),
             cache=self.cache,
+            condition="labels" if drawing.label == "data" else drawing.label,
             progress=drawing.progress,
         )
 
     def every_step(self, path: Path, drawing: Drawing) -> Selection:
         """Of every step of a run, then of the best one."""
         self.extraction.require_for(("fid", *self.metrics))
+        if drawing.label is not None:
+            raise UsageError(f"--label {drawing.label}: with --all-checkpoints models are told nothing")
         if drawing.keep is None:
             raise UsageError("--all-checkpoints: give a folder for the results, --keep FOLDER")
         ending = drawing.ending

@@ -35,7 +35,7 @@ class DrawnSamples(Samples):
 
     Args:
         model: the model, which knows its data's moments and with them the pictures' shape: a score model, or one with
-            its condition given.
+            its condition given, the same for all samples or each its own.
         sampler: the sampler.
         num_samples: how many.
         seed: of the chains' streams.
@@ -44,7 +44,7 @@ class DrawnSamples(Samples):
             which is `Denoise()` where it has none; "both" gives two sets, without and with, from the same chains, for
             one evaluation more.
         origin: where the model comes from; None hashes the weights of a score model.
-        condition: what a conditional model is told of every sample, in words ("label 3"): for manifests and reports.
+        condition: what a conditional model is told of the samples, in words ("label 3"): for manifests and reports.
 
     Raises:
         TypeError: if a part is of another kind; without an origin, for a model whose weights cannot be hashed; with
@@ -91,14 +91,16 @@ class DrawnSamples(Samples):
         """Draw it; clipped to [0, 1]."""
         first, count = self.bounds(number)
         streams = self._streams.shift(first)
-        x = sample(self._first, self.model, (count, *self._shape), generator=streams)
-        drawn = (x,) if self._last is None else (x, denoised(self._last, self.model, x, streams))
+        family = self.model.rows(first, count, (self.num_samples, *self._shape))
+        x = sample(self._first, family, (count, *self._shape), generator=streams)
+        drawn = (x,) if self._last is None else (x, denoised(self._last, family, x, streams))
         for each in drawn:
             require_finite(each, first)
         return tuple(each.float().clamp(0, 1).cpu() for each in drawn)
 
     def _provenance(self, sampler: Sampler) -> Provenance:
-        evaluations = evaluations_per_sample(sampler, self.model, self._shape)
+        one = self.model.rows(0, 1, (self.num_samples, *self._shape))
+        evaluations = evaluations_per_sample(sampler, one, self._shape)
         return Provenance(
             "drawn",
             self.origin,

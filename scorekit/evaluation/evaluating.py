@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from scorekit._kinds import brief
-from scorekit.base import NoiseSchedule, Sampler, ScoreModel
+from scorekit.base import NoiseSchedule, Sampler, ScoreModel, TargetFamily
 from scorekit.checkpoint.model import Weights
 from scorekit.component import suggest
 from scorekit.data import Images
@@ -89,7 +89,10 @@ def evaluate(
             features = ReferenceFeatures(real, extractor, cache=cache, batch_size=batch_size, runtime=where)
         report = _measured(given, Given(given.num_samples, real, features), measures, extractor, where)
     if LOSS in metrics:
-        report += _loss(given, open_reference(_held_out(reference, held_out), "test", size=size), noise, runtime)
+        pictures = open_reference(_held_out(reference, held_out), "test", size=size)
+        if not isinstance(given, DrawnSamples) or not isinstance(given.model, ScoreModel):
+            raise ValueError("metric 'loss': expected DrawnSamples of a score model: samples alone have no loss")
+        report += _loss(given.model, given, pictures, noise, runtime)
     return report
 
 
@@ -114,6 +117,7 @@ def evaluate_checkpoint(
     cache: str | Path | None = None,
     held_out: AnyReference | None = None,
     noise: NoiseSchedule | None = None,
+    condition: int | Tensor | Literal["labels"] | None = None,
     runtime: Runtime | None = None,
     progress: bool = False,
 ) -> Report:
@@ -127,34 +131,59 @@ def evaluate_checkpoint(
         weights, step, device: see `scorekit.load`.
         out: a folder to keep the samples in, so that an interrupted call goes on; None keeps none.
         format: how they are kept there; see `generate`.
+        condition: what a conditional model is told: a label, or labels (num_samples,) or vectors, or "labels" for those
+            of the reference in its order, over and over. Its loss is of the held-out pictures with their own labels.
         progress: show the progress of sampling, where the samples are kept.
 
     Returns:
         The report.
 
     Raises:
-        ValueError: if no sampler is given and the checkpoint's run names none.
+        ValueError: if no sampler is given and the checkpoint's run names none; for "labels" of pictures without any.
     """
     _measures(metrics, extractor)
     chosen = sampler_for(checkpoint) if sampler is None else sampler
     if chosen is None:
         raise ValueError(f"{checkpoint}: no config.json of a run names its sampler: give one, sampler=...")
     model, origin = open_checkpoint(checkpoint, weights=weights, step=step, device=device)
-    drawn = DrawnSamples(model, chosen, num_samples, seed=seed, batch_size=batch_size, denoise=denoise, origin=origin)
-    shared = {"extractor": extractor, "split": split, "size": size, "runtime": runtime}
-    if out is None:
-        return evaluate(
-            drawn, reference, metrics=metrics, cache=cache, batch_size=batch_size, held_out=held_out, noise=noise,
-            **shared,
+    family, told = _told(model, condition, reference, split, size, num_samples)
+    drawn = DrawnSamples(
+        family, chosen, num_samples, seed=seed, batch_size=batch_size, denoise=denoise, origin=origin, condition=told
+    )
+    judged, report = [metric for metric in metrics if metric != LOSS], Report(())
+    if judged:
+        kept = drawn if out is None else store(drawn, out, format=format, runtime=runtime, progress=progress)
+        report = evaluate(
+            kept, reference, metrics=judged, extractor=extractor, split=split, size=size, cache=cache,
+            batch_size=batch_size, runtime=runtime,
         )  # fmt: skip
-    kept = store(drawn, out, format=format, runtime=runtime, progress=progress)
-    judged = [metric for metric in metrics if metric != LOSS]
-    report = evaluate(kept, reference, metrics=judged, cache=cache, batch_size=batch_size, **shared)
     if LOSS in metrics:
-        report += evaluate(
-            drawn, reference, metrics=[LOSS], batch_size=batch_size, held_out=held_out, noise=noise, **shared
-        )
+        pictures = open_reference(_held_out(reference, held_out), "test", size=size)
+        labels = None if condition is None else "labels"
+        report += _loss(model, drawn, pictures, noise, runtime, labels)
     return report
+
+
+def _told(
+    model: ScoreModel,
+    condition: int | Tensor | Literal["labels"] | None,
+    reference: AnyReference,
+    split: str,
+    size: int | None,
+    num_samples: int,
+) -> tuple[TargetFamily, str | None]:
+    """The model under its condition, and the condition in words."""
+    if condition is None:
+        return model, None
+    if isinstance(condition, str):
+        real = open_reference(reference, split, size=size)
+        if condition != "labels" or real.images.labels is None:
+            raise ValueError(f"condition = {condition!r} of {real.record}: expected 'labels', and pictures with labels")
+        rows = torch.arange(num_samples) % len(real.images.labels)
+        return model.given(real.images.labels[rows].to(model.device)), f"the labels of {real.record}"
+    if isinstance(condition, int):
+        return model.given(torch.tensor(condition, device=model.device)), f"label {condition}"
+    return model.given(condition), f"conditions of shape {tuple(condition.shape)}"
 
 
 def _measures(metrics: Sequence[str | Measure], extractor: Extractor | None) -> list[Measure]:
@@ -258,11 +287,17 @@ def _held_out(reference: AnyReference, held_out: AnyReference | None) -> AnyRefe
     raise ValueError("metric 'loss': the reference is in memory: give held-out pictures too, held_out=...")
 
 
-def _loss(samples: Samples, held_out: Reference, noise: NoiseSchedule | None, runtime: Runtime | None) -> Report:
-    if not isinstance(samples, DrawnSamples) or not isinstance(samples.model, ScoreModel):
-        raise ValueError("metric 'loss': expected DrawnSamples of a score model: samples alone have no loss")
-    if noise is None and samples.model.noise_levels is None and isinstance(samples.sampler, AnnealedMCMC):
-        noise = samples.sampler.noise
+def _loss(
+    model: ScoreModel,
+    drawn: DrawnSamples,
+    held_out: Reference,
+    noise: NoiseSchedule | None,
+    runtime: Runtime | None,
+    condition: Literal["labels"] | None = None,
+) -> Report:
+    if noise is None and model.noise_levels is None and isinstance(drawn.sampler, AnnealedMCMC):
+        noise = drawn.sampler.noise
     return held_out_loss(
-        samples.model, held_out, noise=noise, origin=samples.origin, batch_size=samples.batch_size, runtime=runtime
-    )
+        model, held_out, noise=noise, condition=condition, origin=drawn.origin, batch_size=drawn.batch_size,
+        runtime=runtime,
+    )  # fmt: skip
