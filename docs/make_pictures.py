@@ -2,8 +2,9 @@
 
     python3 run.py docs/make_pictures.py               # score-norm, levels, annealing: half a minute, exact scores
     python3 run.py docs/make_pictures.py --examples    # those that examples draw, networks trained: some minutes
+    python3 run.py docs/make_pictures.py --runs runs --data mnist    # of runs that are there: see FROM_RUNS
 
-Both write to docs/pictures.
+All write to docs/pictures.
 """
 
 import runpy
@@ -14,11 +15,13 @@ from pathlib import Path
 import cyclopts
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 
 import scorekit as sk
 from scorekit.densities import Density, GaussianMixture
+from scorekit.evaluation import nearest_neighbours, save_neighbours
 
 FOLDER = Path(__file__).parent / "pictures"
 INK, BLUE, ORANGE, GREY = "#263238", "#1565c0", "#e65100", "#90a4ae"
@@ -44,13 +47,24 @@ FROM_EXAMPLES = {  # an example's own names for its pictures, and the documentat
     "time_series": {"windows.png": "time-series.png"},
 }
 
+FROM_RUNS = {  # where each lies, below the folder of runs: by `scorekit train`, the examples and a benchmark
+    "baseline.png": "digits-baseline/samples.png",  # scorekit train digits-baseline
+    "inpainting.png": "inpainting/inpainting.png",  # examples/inpainting.py --mask left --num-images 5
+    "guided.png": "guidance/guided.png",  # examples/guidance.py
+    "neighbours.png": "mnist-unet-small/samples.npy",  # scorekit train mnist-unet-small
+    "mnist-small.png": "quality",  # benchmarks/quality_per_evaluation.py
+}
 
-def main(*, examples: bool = False) -> None:
-    """Write the pictures from exact scores, or those that the examples draw."""
+
+def main(*, examples: bool = False, runs: Path | None = None, data: str = "mnist") -> None:
+    """Write the pictures from exact scores, or those that the examples draw, or those of runs that are there."""
     matplotlib.use("Agg")
     FOLDER.mkdir(exist_ok=True)
     if examples:
         from_examples()
+        return
+    if runs is not None:
+        from_runs(runs, data)
         return
     with plt.rc_context(STYLE):
         score_norm()
@@ -65,6 +79,24 @@ def from_examples() -> None:
             runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](out=Path(out))
             for drawn, ours in pictures.items():
                 shutil.copyfile(Path(out) / drawn, FOLDER / ours)
+
+
+def from_runs(runs: Path, data: str) -> None:
+    """Copy the pictures of runs; draw nearest neighbours, and samples by several samplers."""
+    for ours in ("baseline.png", "inpainting.png", "guided.png"):
+        shutil.copyfile(runs / FROM_RUNS[ours], FOLDER / ours)
+    samples = torch.from_numpy(np.load(runs / FROM_RUNS["neighbours.png"]))[:8]
+    pixels = sk.data.open_images(data).pixels
+    found = nearest_neighbours(samples, (part.float() / 255 for part in pixels.split(2000)), k=9, flips=False)
+    save_neighbours(FOLDER / "neighbours.png", samples, found, pixels[found.indices].float() / 255)
+    names = (
+        "ncsnv2-annealed-Langevin-1000",
+        "unet-annealed-Langevin-1000",
+        "unet-Heun-20",
+        "unet-DPM-Solver++-flow-10",
+    )
+    rows = [np.load(runs / FROM_RUNS["mnist-small.png"] / f"{name}.npz")["images"][:16] for name in names]
+    sk.pictures.save_grid(FOLDER / "mnist-small.png", torch.from_numpy(np.concatenate(rows)), columns=16, scale=2)
 
 
 def score_norm() -> None:

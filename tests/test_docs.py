@@ -217,7 +217,8 @@ def test_the_pictures_are_small_and_shown():
 
 
 def test_every_picture_has_a_maker():
-    """Those from exact scores by name; those of the examples under the names that the examples give them."""
+    """Those from exact scores by name; those of the examples under the names that the examples give them; those of
+    runs from where the runs left them."""
     made = load(DOCS / "make_pictures.py")
     for name, pictures in made.FROM_EXAMPLES.items():
         script = (ROOT / "examples" / f"{name}.py").read_text()
@@ -225,6 +226,7 @@ def test_every_picture_has_a_maker():
     source = (DOCS / "make_pictures.py").read_text()
     exact = set(re.findall(r'save\(figure, "([\w-]+\.png)"\)', source))
     theirs = {ours for pictures in made.FROM_EXAMPLES.values() for ours in pictures.values()}
+    theirs |= set(made.FROM_RUNS)
     assert exact | theirs == {path.name for path in (DOCS / "pictures").iterdir()}
     assert exact.isdisjoint(theirs)
 
