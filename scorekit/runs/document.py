@@ -26,6 +26,7 @@ from scorekit.objective import Weight
 from scorekit.preconditioned import PreconditionedWeight
 from scorekit.recipes import Experiment, ImageRecipe, Recipe
 from scorekit.registry import default_registry
+from scorekit.training.run import CHECKPOINTS
 from scorekit.training_config import TrainingConfig
 
 CONFIG = "config.json"
@@ -139,15 +140,15 @@ def read_document(path: Path) -> dict[str, Any]:
 
 def run_config(checkpoint: str | Path) -> dict[str, Any]:
     """The `config.json` of the run that a checkpoint belongs to: OUT, OUT/checkpoint or OUT/checkpoint/step-N; {} if it
-    is not there.
+    is not there. A model saved elsewhere below a run's folder is not the run's.
     """
     path = Path(checkpoint).resolve()
-    for folder in (path, path.parent, path.parent.parent):
-        if (folder / CONFIG).is_file():
-            document = read_document(folder / CONFIG)
-            if "sampler" in document:
-                return document
-    return {}
+    home = path.parent if path.name.startswith("step-") else path
+    out = home.parent if home.name == CHECKPOINTS else home
+    if not (out / CONFIG).is_file():
+        return {}
+    document = read_document(out / CONFIG)
+    return document if "sampler" in document else {}
 
 
 def sampler_for(checkpoint: str | Path) -> Sampler | None:

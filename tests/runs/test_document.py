@@ -133,5 +133,7 @@ def test_a_checkpoint_finds_its_runs_configuration(tmp_path):
     for place in (tmp_path, tmp_path / "checkpoint", inner):
         assert run_config(place)["num_samples"] == 7
         assert sampler_for(place) == RECIPES["ncsn"].sampler()
+    (tmp_path / "mine").mkdir()
+    assert run_config(tmp_path / "mine") == {}  # a model of one's own, saved below the run
     assert run_config(Path(tmp_path / "elsewhere" / "a" / "b")) == {}
     assert sampler_for(tmp_path / "elsewhere" / "a" / "b") is None
