@@ -38,11 +38,12 @@ def usable_device(name: str | None) -> torch.device:
     Raises:
         UsageError: if there is no such device here.
     """
-    chosen = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    from scorekit.runs.running import default_device
+
     try:
-        return torch.empty(0, device=chosen).device
-    except (RuntimeError, AssertionError) as error:  # unknown names; devices that this torch or machine lacks
-        raise UsageError(f"--device {chosen}: {str(error).splitlines()[0]}") from error
+        return default_device(name)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
 
 
 def conditioned(model: ScoreModel, label: int | None) -> TargetFamily:

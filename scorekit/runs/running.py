@@ -60,7 +60,7 @@ def run(
     Raises:
         ValueError: if the data cannot be read or do not fit; from `train` and `draw`.
     """
-    folder = prepared(out)
+    where, folder = default_device(device), prepared(out)
     spec = data if data is not None else recipe.data
     if spec is None:
         raise ValueError("this recipe has no data of its own: name some, a path for instance")
@@ -86,7 +86,7 @@ def run(
         out=folder,
         resume=resume,
         held_out=held_out if validated else None,
-        device=default_device(device),
+        device=where,
         progress=progress,
         callbacks=[remember, *callbacks],
     )
@@ -133,9 +133,17 @@ def prepared(out: str | Path) -> Path:
     return folder
 
 
-def default_device(device: torch.device | str | None) -> torch.device | str:
-    """The device; a GPU if there is one and none is named, else the CPU."""
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+def default_device(device: torch.device | str | None) -> torch.device:
+    """The device; a GPU if there is one and none is named, else the CPU.
+
+    Raises:
+        ValueError: if there is no such device here.
+    """
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=chosen).device
+    except (RuntimeError, AssertionError) as error:  # unknown names; devices that this torch or machine lacks
+        raise ValueError(f"device {chosen}: {str(error).splitlines()[0]}") from error
 
 
 @final

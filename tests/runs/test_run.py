@@ -70,12 +70,13 @@ def test_options_replace_the_numbers():
         ({"data": None}, "no data of its own"),
         ({"data": "embeded"}, "did you mean 'embedded'"),
         ({"weights": "ema"}, "keeps no moving average"),
+        ({"device": "foo"}, "device foo: "),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_training(options, message, tmp_path):
     recipe = replace(TINY, data=options.pop("data", "embedded"))
     with pytest.raises(ValueError, match=message):
-        run(recipe, out=tmp_path, device="cpu", **options)
+        run(recipe, out=tmp_path, **{"device": "cpu"} | options)
     assert not (tmp_path / "checkpoint").exists()
 
 
